@@ -5,8 +5,15 @@
 //! other end it does not know, and reaches guest memory only through [`Dma`].
 //! Port numbers and IRQ numbers live in the board (crate `beigebox`), never here.
 
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
+
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 pub mod device;
 pub mod line;
+pub mod pci;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use device::{
     Access, Bar, Device, Dma, IsaTransfer, Mmio, PciFunction, PortIo, RestoreError, Saved, Time, TransferDirection,
