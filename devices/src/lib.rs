@@ -9,9 +9,13 @@
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+pub mod ata;
 pub mod device;
 pub mod line;
 pub mod pci;
+pub mod storage;
+pub mod pic;
+pub mod pit;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
