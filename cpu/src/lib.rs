@@ -1,1 +1,24 @@
-//! x86
+//! An x86 processor.
+//!
+//! [`state`] is what it is, [`memory`] and [`bus`] what it needs, [`core`] how both are reached
+//! with all checks, [`semantics`] and [`helpers`] what instructions do, [`interpreter`] the engine
+//! that runs them one after the other.
+
+pub mod bus;
+pub mod core;
+pub mod engine;
+pub mod flags;
+pub mod helpers;
+pub mod insn;
+pub mod memory;
+pub mod mmu;
+pub mod model;
+pub mod softfloat;
+pub mod state;
+pub mod tlb;
+
+pub use bus::{Bus, Cycle};
+pub use engine::{Engine, Exit};
+pub use memory::GuestMemory;
+pub use model::Model;
+pub use state::CpuState;

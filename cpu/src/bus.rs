@@ -1,0 +1,48 @@
+//! What a processor asks of the board around it.
+
+use crate::memory::GuestMemory;
+use crate::state::Width;
+
+/// The circumstances of one bus access.
+pub struct Cycle<'a> {
+    /// Guest memory, for device DMA and changes of the memory map.
+    pub memory: &'a mut GuestMemory,
+    /// Ticks (see [`crate::CpuState::ticks`]) at the start of the accessing instruction.
+    pub ticks: u64,
+}
+
+/// The board as a processor sees it. An implementation never panics whatever the guest does.
+pub trait Bus {
+    /// IN. Nobody home answers all ones.
+    fn port_read(&mut self, cycle: Cycle<'_>, port: u16, width: Width) -> u32;
+    /// OUT.
+    fn port_write(&mut self, cycle: Cycle<'_>, port: u16, width: Width, value: u32);
+    /// Repeated IN from one port into `buffer` (a whole number of `width` units): REP INS.
+    /// Returns the number of units done, at least 1 unless `buffer` is empty; fewer than asked
+    /// when the board wants to be looked after first.
+    fn port_read_block(&mut self, cycle: Cycle<'_>, port: u16, width: Width, buffer: &mut [u8]) -> usize {
+        let Cycle { memory, ticks } = cycle;
+        let unit = width.bytes() as usize;
+        let mut done = 0;
+        for chunk in buffer.chunks_exact_mut(unit) {
+            let value = self.port_read(Cycle { memory, ticks }, port, width);
+            chunk.copy_from_slice(&value.to_le_bytes()[..unit]);
+            done += 1;
+            if self.attention() {
+                break;
+            }
+        }
+        done
+    }
+    /// Load from an address that is not memory.
+    fn mmio_read(&mut self, cycle: Cycle<'_>, address: u64, width: Width) -> u64;
+    /// Store to an address that is not memory.
+    fn mmio_write(&mut self, cycle: Cycle<'_>, address: u64, width: Width, value: u64);
+    /// The INTA cycle: the vector of the interrupt that is requested, or `None` when the request
+    /// is gone.
+    fn acknowledge_interrupt(&mut self, cycle: Cycle<'_>) -> Option<u8>;
+    /// Whether the board wants the engine to return before the next instruction: a deadline
+    /// moved nearer, an interrupt line, A20 or reset changed, a device asked to stop. Asked after
+    /// every access; stays true until the board has been looked after.
+    fn attention(&self) -> bool;
+}

@@ -1,0 +1,2 @@
+//! What instructions do where plain functions on the processor state say it best: loops, system
+//! state, many cases. Every engine calls them.

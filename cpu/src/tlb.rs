@@ -1,0 +1,131 @@
+//! The soft TLB: linear page to host page, with the permission to use it.
+
+use crate::memory::HostPage;
+
+const ENTRIES: usize = 4096;
+const MASK: u64 = !0xfff;
+
+#[derive(Clone, Copy)]
+struct Entry {
+    /// Linear page address | generation; the generation never matches after a flush.
+    tag: u64,
+    page: HostPageSlot,
+}
+
+/// A host page, or nothing yet.
+type HostPageSlot = Option<HostPage>;
+
+const EMPTY: Entry = Entry { tag: u64::MAX, page: None };
+
+/// Translations of linear pages to host pages: separate for reading and writing, and for user and
+/// supervisor. Only plain memory is in it; pages with device registers, translated code (for
+/// writes) or watchpoints never are.
+pub struct Tlb {
+    read: Box<[Entry; ENTRIES * 2]>,
+    write: Box<[Entry; ENTRIES * 2]>,
+    read_generation: u64,
+    write_generation: u64,
+    /// Hits cannot be counted on the fast path; misses are.
+    pub misses: u64,
+    /// Number of flushes.
+    pub flushes: u64,
+}
+
+impl Default for Tlb {
+    fn default() -> Self {
+        Tlb::new()
+    }
+}
+
+fn table() -> Box<[Entry; ENTRIES * 2]> {
+    let v = vec![EMPTY; ENTRIES * 2].into_boxed_slice();
+    match v.try_into() {
+        Ok(b) => b,
+        Err(_) => unreachable!("the length is that of the array"),
+    }
+}
+
+impl Tlb {
+    /// An empty TLB.
+    #[must_use]
+    pub fn new() -> Tlb {
+        Tlb { read: table(), write: table(), read_generation: 0, write_generation: 0, misses: 0, flushes: 0 }
+    }
+    /// `user` as an index bit; the other bits are the page number's low bits.
+    #[inline(always)]
+    fn slot(linear: u64, user: bool) -> usize {
+        ((linear >> 12) as usize & (ENTRIES - 1)) | (usize::from(user) * ENTRIES)
+    }
+    /// The host page for reading `size` bytes at `linear`; `None` also when they cross into the
+    /// next page.
+    #[inline(always)]
+    #[must_use]
+    pub fn read(&self, linear: u64, size: u64, user: bool) -> Option<HostPage> {
+        let e = &self.read[Self::slot(linear, user)];
+        if e.tag == (linear.wrapping_add(size - 1) & MASK) | self.read_generation { e.page } else { None }
+    }
+    /// The host page for writing `size` bytes at `linear`.
+    #[inline(always)]
+    #[must_use]
+    pub fn write(&self, linear: u64, size: u64, user: bool) -> Option<HostPage> {
+        let e = &self.write[Self::slot(linear, user)];
+        if e.tag == (linear.wrapping_add(size - 1) & MASK) | self.write_generation { e.page } else { None }
+    }
+    /// Enters a translation for reading.
+    pub fn fill_read(&mut self, linear: u64, user: bool, page: HostPage) {
+        self.read[Self::slot(linear, user)] = Entry { tag: (linear & MASK) | self.read_generation, page: Some(page) };
+    }
+    /// Enters a translation for writing.
+    pub fn fill_write(&mut self, linear: u64, user: bool, page: HostPage) {
+        self.write[Self::slot(linear, user)] = Entry { tag: (linear & MASK) | self.write_generation, page: Some(page) };
+    }
+    /// Forgets everything.
+    pub fn flush(&mut self) {
+        self.flushes += 1;
+        self.read_generation += 1;
+        if self.read_generation > 0xffe {
+            self.read.fill(EMPTY);
+            self.read_generation = 0;
+        }
+        self.flush_writes();
+    }
+    /// Forgets all permissions to write.
+    pub fn flush_writes(&mut self) {
+        self.write_generation += 1;
+        if self.write_generation > 0xffe {
+            self.write.fill(EMPTY);
+            self.write_generation = 0;
+        }
+    }
+    /// Forgets the page of `linear` (INVLPG).
+    pub fn flush_page(&mut self, linear: u64) {
+        for user in [false, true] {
+            self.read[Self::slot(linear, user)] = EMPTY;
+            self.write[Self::slot(linear, user)] = EMPTY;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{Backing, GuestMemory};
+
+    #[test]
+    fn hits_only_inside_the_page_and_generation() {
+        let mut m = GuestMemory::new(1 << 20, 0, 0).unwrap();
+        let ram = m.ram();
+        m.map(0, 1 << 20, ram, 0, false);
+        let Backing::Ram(page) = m.backing(0x5000) else { panic!() };
+        let mut t = Tlb::new();
+        t.fill_read(0x1234_5000, true, page);
+        assert_eq!(t.read(0x1234_5ffc, 4, true), Some(page));
+        assert_eq!(t.read(0x1234_5ffd, 4, true), None);
+        assert_eq!(t.read(0x1234_5000, 4, false), None);
+        assert_eq!(t.write(0x1234_5000, 4, true), None);
+        for _ in 0..5000 {
+            t.flush();
+            assert_eq!(t.read(0x1234_5000, 4, true), None);
+        }
+    }
+}

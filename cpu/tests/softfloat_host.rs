@@ -1,0 +1,406 @@
+//! Compares the software floating point with the host's own x87 and SSE, values and status flags alike.
+//!
+//! `SOFTFLOAT_ROUNDS=n` multiplies the number of random operands.
+#![cfg(target_arch = "x86_64")]
+#![allow(unsafe_code, reason = "the host's x87 and SSE are reached through inline assembly")]
+
+use core::arch::asm;
+use cpu::softfloat::*;
+
+const EXCEPTIONS: u16 = 0x3f;
+const CONDITIONS: u16 = 0x4700;
+
+/// What the host left behind: ST(0), ST(1) and the status word.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Host {
+    top: F80,
+    next: F80,
+    status: u16,
+}
+
+#[repr(C, align(16))]
+struct Area {
+    a: [u8; 16],
+    b: [u8; 16],
+    top: [u8; 16],
+    next: [u8; 16],
+    memory: [u8; 16],
+    control: u16,
+    status: u16,
+}
+
+impl Area {
+    fn new(a: F80, b: F80, control: u16) -> Area {
+        let pad = |x: F80| {
+            let mut bytes = [0; 16];
+            bytes[..10].copy_from_slice(&x.to_bytes());
+            bytes
+        };
+        Area { a: pad(a), b: pad(b), top: [0; 16], next: [0; 16], memory: [0x55; 16], control, status: 0 }
+    }
+    fn with_memory(mut self, bytes: &[u8]) -> Area {
+        self.memory[..bytes.len()].copy_from_slice(bytes);
+        self
+    }
+    fn host(&self) -> Host {
+        let value = |b: &[u8; 16]| F80::from_bytes(b[..10].try_into().unwrap());
+        Host { top: value(&self.top), next: value(&self.next), status: self.status }
+    }
+    fn bytes<const N: usize>(&self) -> [u8; N] {
+        self.memory[..N].try_into().unwrap()
+    }
+}
+
+/// Runs one instruction with ST(0) = `a`, ST(1) = `b` under `control`.
+///
+/// FNSTSW and FNCLEX do not wait, so an unmasked exception is read and cleared before it could be delivered.
+macro_rules! host {
+    ($area:expr, $instruction:literal) => {{
+        let mut area: Area = $area;
+        // SAFETY: the assembly reads and writes only `area`, whose fields it addresses at their `repr(C)` offsets;
+        // the x87 stack is empty on entry and FNINIT leaves it empty with the default control word.
+        unsafe {
+            asm!(
+                "fninit",
+                "fld tbyte ptr [{p} + 16]",
+                "fld tbyte ptr [{p}]",
+                "fldcw word ptr [{p} + 80]",
+                $instruction,
+                "fnstsw word ptr [{p} + 82]",
+                "fnclex",
+                "fstp tbyte ptr [{p} + 32]",
+                "fnclex",
+                "fstp tbyte ptr [{p} + 48]",
+                "fninit",
+                p = in(reg) &mut area,
+                out("st(0)") _, out("st(1)") _, out("st(2)") _, out("st(3)") _,
+                out("st(4)") _, out("st(5)") _, out("st(6)") _, out("st(7)") _,
+            );
+        }
+        area
+    }};
+}
+
+/// xorshift64*, and operands weighted towards the edges.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+    fn mantissa(&mut self) -> u64 {
+        let r = self.next();
+        (match self.below(10) {
+            0 => 0,
+            1 => u64::MAX,
+            2 => 1 << (r % 64),
+            3 => u64::MAX << (r % 64),
+            4 => u64::MAX >> (r % 64),
+            5 => (r & !0x7ff) | [0, 1, 0x3ff, 0x400, 0x401, 0x7ff][self.below(6) as usize],
+            6 => (r & !0xff_ffff_ffff) | [0, 1, 0x7f_ffff_ffff, 0x80_0000_0000, 0x80_0000_0001][self.below(5) as usize],
+            7 => r & self.next() & self.next(),
+            _ => r,
+        }) | 1 << 63
+    }
+    fn exponent(&mut self) -> u16 {
+        let d = self.below(140) as i32 - 70;
+        (match self.below(8) {
+            0 => self.below(0x8000) as i32,
+            1 => d.abs(),
+            2 => 0x7fff - d.abs(),
+            3 => 0x1fff + d,
+            4 => 0x5fff + d,
+            5 => 0x3fff + [-1074, -1022, 1023, 1024, -149, -126, 127, 128][self.below(8) as usize] + d / 20,
+            _ => 0x3fff + d,
+        }) as u16
+    }
+    fn f80(&mut self) -> F80 {
+        let sign = (self.next() >> 33) as u16 & 0x8000;
+        let m = self.mantissa();
+        match self.below(32) {
+            0 => F80::new(sign, 0),
+            1 => F80::new(sign | 0x7fff, 1 << 63),
+            2 => F80::new(sign | 0x7fff, m | 3 << 62),
+            3 => F80::new(sign | 0x7fff, (m & !(1 << 62)) | 1),
+            4 => F80::new(sign, m & !(1 << 63)),
+            5 => F80::new(sign, m),
+            6 => F80::new(sign | self.exponent(), m & !(1 << 63)),
+            7 => F80::new(self.next() as u16, self.next()),
+            8 => from_i64(self.next() as i64 >> self.below(64)),
+            _ => F80::new(sign | self.exponent(), m),
+        }
+    }
+    fn pair(&mut self) -> (F80, F80) {
+        let (a, mut b) = (self.f80(), self.f80());
+        match self.below(8) {
+            0 => b = F80::new((b.sign_exponent & 0x8000) | a.exponent(), b.mantissa),
+            1 => {
+                let e = a.exponent() as i32 + self.below(140) as i32 - 70;
+                b = F80::new(b.sign() | e.clamp(0, 0x7fff) as u16, b.mantissa);
+            }
+            2 => b = F80::new(b.sign() | a.exponent(), a.mantissa ^ self.below(3)),
+            _ => {}
+        }
+        (a, b)
+    }
+    fn control(&mut self) -> u16 {
+        let masks = if self.below(2) == 0 { 0x3f } else { self.next() as u16 & 0x3f };
+        let precision = [0, 0x200, 0x300, 0x300][self.below(4) as usize];
+        (self.next() as u16 & 0xc00) | precision | masks | 0x40
+    }
+}
+
+fn rounds(n: u64) -> u64 {
+    n * std::env::var("SOFTFLOAT_ROUNDS").ok().and_then(|s| s.parse().ok()).unwrap_or(1)
+}
+
+/// Collects differences and fails with a sample of them.
+#[derive(Default)]
+struct Report {
+    seen: u64,
+    lines: Vec<String>,
+}
+
+impl Report {
+    fn check<T: PartialEq + core::fmt::Debug>(&mut self, ours: T, host: T, context: impl FnOnce() -> String) {
+        if ours != host {
+            self.seen += 1;
+            if self.lines.len() < 12 {
+                self.lines.push(format!("{}\n   ours {ours:x?}\n   host {host:x?}", context()));
+            }
+        }
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        if self.seen != 0 && !std::thread::panicking() {
+            panic!("{} differences\n{}", self.seen, self.lines.join("\n"));
+        }
+    }
+}
+
+type Binary = fn(F80, F80, Env, &mut Flags) -> F80;
+
+fn binary(seed: u64, n: u64, ours: Binary, host: impl Fn(Area) -> Area) {
+    let (mut r, mut report) = (Random(seed), Report::default());
+    for _ in 0..rounds(n) {
+        let ((a, b), control) = (r.pair(), r.control());
+        let env = Env::from_control_word(control);
+        let mut flags = Flags::new();
+        let value = ours(a, b, env, &mut flags);
+        let value = if flags.suppresses(env) { a } else { value };
+        let h = host(Area::new(a, b, control)).host();
+        report.check((value, flags.bits()), (h.top, h.status & (EXCEPTIONS | Flags::C1)), || {
+            format!("{a:x?} {b:x?} control {control:04x}")
+        });
+    }
+}
+
+#[test]
+fn addition() {
+    binary(1, 400_000, add, |a| host!(a, "fadd st, st(1)"));
+}
+
+#[test]
+fn subtraction() {
+    binary(2, 300_000, sub, |a| host!(a, "fsub st, st(1)"));
+    binary(3, 100_000, sub_reversed, |a| host!(a, "fsubr st, st(1)"));
+}
+
+#[test]
+fn multiplication() {
+    binary(4, 400_000, mul, |a| host!(a, "fmul st, st(1)"));
+}
+
+#[test]
+fn division() {
+    binary(5, 400_000, div, |a| host!(a, "fdiv st, st(1)"));
+    binary(6, 100_000, div_reversed, |a| host!(a, "fdivr st, st(1)"));
+}
+
+#[test]
+fn scaling() {
+    binary(7, 300_000, scale, |a| host!(a, "fscale"));
+}
+
+#[test]
+fn square_root() {
+    binary(8, 400_000, |a, _, e, f| sqrt(a, e, f), |a| host!(a, "fsqrt"));
+}
+
+#[test]
+fn rounding_to_integer() {
+    binary(9, 300_000, |a, _, e, f| round_to_integer(a, e, f), |a| host!(a, "frndint"));
+}
+
+#[test]
+fn remainders() {
+    type Step = fn(F80, F80, Env, &mut Flags) -> Remainder;
+    let run = |seed, ours: Step, host: &dyn Fn(Area) -> Area| {
+        let (mut r, mut report) = (Random(seed), Report::default());
+        for _ in 0..rounds(200_000) {
+            let ((a, b), control) = (r.pair(), r.control());
+            let env = Env::from_control_word(control);
+            let mut flags = Flags::new();
+            let mut step = ours(a, b, env, &mut flags);
+            if flags.suppresses(env) {
+                step.value = a;
+            }
+            let h = host(Area::new(a, b, control)).host();
+            let status = h.status & (EXCEPTIONS | CONDITIONS);
+            report.check((step.value, flags.bits() | step.conditions), (h.top, status), || {
+                format!("{a:x?} {b:x?} control {control:04x}")
+            });
+        }
+    };
+    run(10, remainder, &|a| host!(a, "fprem"));
+    run(11, remainder_nearest, &|a| host!(a, "fprem1"));
+}
+
+#[test]
+fn comparisons() {
+    let (mut r, mut report) = (Random(12), Report::default());
+    for _ in 0..rounds(300_000) {
+        let ((a, b), control) = (r.pair(), r.control());
+        let env = Env::from_control_word(control);
+        let context = |s| format!("{s} {a:x?} {b:x?} control {control:04x}");
+        let mut flags = Flags::new();
+        let ours = compare(a, b, env, &mut flags).condition_bits();
+        let h = host!(Area::new(a, b, control), "fcom st(1)").host();
+        report.check(ours | flags.bits(), h.status & (EXCEPTIONS | CONDITIONS), || context("fcom"));
+        let mut flags = Flags::new();
+        let ours = compare_unordered(a, b, env, &mut flags).condition_bits();
+        let h = host!(Area::new(a, b, control), "fucom st(1)").host();
+        report.check(ours | flags.bits(), h.status & (EXCEPTIONS | CONDITIONS), || context("fucom"));
+        let h = host!(Area::new(a, b, control), "fxam").host();
+        report.check(a.examine(), h.status & (EXCEPTIONS | CONDITIONS), || context("fxam"));
+    }
+}
+
+#[test]
+fn comparison_to_eflags() {
+    let (mut r, mut report) = (Random(13), Report::default());
+    for _ in 0..rounds(100_000) {
+        let ((a, b), control) = (r.pair(), r.control());
+        let env = Env::from_control_word(control);
+        let mut flags = Flags::new();
+        let ours = compare(a, b, env, &mut flags);
+        // All of CF, PF, ZF stand in AH through LAHF, kept in the memory field.
+        let area = host!(
+            Area::new(a, b, control),
+            "fcomi st, st(1)\n setc byte ptr [{p} + 64]\n setp byte ptr [{p} + 65]\n setz byte ptr [{p} + 66]"
+        );
+        let m: [u8; 3] = area.bytes();
+        let eflags = m[0] as u32 | (m[1] as u32) << 2 | (m[2] as u32) << 6;
+        report.check((ours.eflags(), flags.bits()), (eflags, area.status & EXCEPTIONS), || {
+            format!("{a:x?} {b:x?} control {control:04x}")
+        });
+    }
+}
+
+#[test]
+fn extraction() {
+    let (mut r, mut report) = (Random(14), Report::default());
+    for _ in 0..rounds(200_000) {
+        let (a, control) = (r.f80(), r.control());
+        let b = F80::ONE;
+        let env = Env::from_control_word(control);
+        let mut flags = Flags::new();
+        let (exponent, significand) = extract(a, env, &mut flags);
+        let h = host!(Area::new(a, b, control), "fxtract").host();
+        let ours = if flags.suppresses(env) { (a, b) } else { (significand, exponent) };
+        report.check((ours, flags.bits()), ((h.top, h.next), h.status & (EXCEPTIONS | Flags::C1)), || {
+            format!("{a:x?} control {control:04x}")
+        });
+    }
+}
+
+#[test]
+fn constants() {
+    for rounding in [Rounding::Nearest, Rounding::Down, Rounding::Up, Rounding::Zero] {
+        let area = || Area::new(F80::ONE, F80::ONE, (rounding as u16) << 10 | 0x7f);
+        assert_eq!(Constant::Log2Of10.load(rounding), host!(area(), "fldl2t").host().top);
+        assert_eq!(Constant::Log2OfE.load(rounding), host!(area(), "fldl2e").host().top);
+        assert_eq!(Constant::Pi.load(rounding), host!(area(), "fldpi").host().top);
+        assert_eq!(Constant::Log10Of2.load(rounding), host!(area(), "fldlg2").host().top);
+        assert_eq!(Constant::LnOf2.load(rounding), host!(area(), "fldln2").host().top);
+    }
+    assert_eq!(F80::ONE, host!(Area::new(F80::ZERO, F80::ZERO, 0x37f), "fld1").host().top);
+    assert_eq!(F80::ZERO, host!(Area::new(F80::ONE, F80::ZERO, 0x37f), "fldz").host().top);
+}
+
+#[test]
+fn stores() {
+    let (mut r, mut report) = (Random(15), Report::default());
+    for _ in 0..rounds(200_000) {
+        let (a, control) = (r.f80(), r.control());
+        let env = Env::from_control_word(control);
+        macro_rules! one {
+            ($instruction:literal, $n:literal, $ours:expr) => {{
+                let mut flags = Flags::new();
+                #[allow(clippy::redundant_closure_call)]
+                let value: [u8; $n] = ($ours)(&mut flags);
+                let value = if flags.suppresses_store(env) { [0x55; $n] } else { value };
+                let area = host!(Area::new(a, F80::ONE, control), $instruction);
+                let host: [u8; $n] = area.bytes();
+                report.check((value, flags.bits()), (host, area.status & (EXCEPTIONS | Flags::C1)), || {
+                    format!("{} {a:x?} control {control:04x}", $instruction)
+                });
+            }};
+        }
+        one!("fst dword ptr [{p} + 64]", 4, |f: &mut Flags| to_f32(a, env, f).to_le_bytes());
+        one!("fst qword ptr [{p} + 64]", 8, |f: &mut Flags| to_f64(a, env, f).to_le_bytes());
+        one!("fist word ptr [{p} + 64]", 2, |f: &mut Flags| to_i16(a, env, f).to_le_bytes());
+        one!("fist dword ptr [{p} + 64]", 4, |f: &mut Flags| to_i32(a, env, f).to_le_bytes());
+        one!("fld st\n fistp qword ptr [{p} + 64]", 8, |f: &mut Flags| to_i64(a, env, f).to_le_bytes());
+        one!("fld st\n fisttp word ptr [{p} + 64]", 2, |f: &mut Flags| to_i16_truncate(a, f).to_le_bytes());
+        one!("fld st\n fisttp dword ptr [{p} + 64]", 4, |f: &mut Flags| to_i32_truncate(a, f).to_le_bytes());
+        one!("fld st\n fisttp qword ptr [{p} + 64]", 8, |f: &mut Flags| to_i64_truncate(a, f).to_le_bytes());
+        one!("fld st\n fbstp tbyte ptr [{p} + 64]", 10, |f: &mut Flags| to_bcd(a, env, f));
+    }
+}
+
+#[test]
+fn loads() {
+    let (mut r, mut report) = (Random(16), Report::default());
+    for _ in 0..rounds(200_000) {
+        let control = r.control();
+        let env = Env::from_control_word(control);
+        let special = [0, 1, 0x7f80_0000, 0x7f80_0001, 0x7fc0_0000, 0x7f_ffff, 0x80_0000][r.below(7) as usize];
+        let single = if r.below(3) == 0 { special | (r.next() as u32 & 0x8000_0001) } else { r.next() as u32 };
+        let double = match r.below(4) {
+            0 => (single as u64) << 32,
+            1 => (r.next() & 0x800f_ffff_ffff_ffff) | 0x7ff0_0000_0000_0000,
+            2 => r.next() & 0x800f_ffff_ffff_ffff,
+            _ => r.next(),
+        };
+        let mut bcd = [0u8; 10];
+        bcd[..9].iter_mut().for_each(|b| *b = (r.below(10) << 4 | r.below(10)) as u8);
+        bcd[9] = (r.next() & 0x80) as u8;
+        macro_rules! one {
+            ($instruction:literal, $bytes:expr, $ours:expr) => {{
+                let mut flags = Flags::new();
+                #[allow(clippy::redundant_closure_call)]
+                let value: F80 = ($ours)(&mut flags);
+                let value = if flags.suppresses(env) { F80::ONE } else { value };
+                let h = host!(Area::new(F80::ONE, F80::ONE, control).with_memory($bytes), $instruction).host();
+                report.check((value, flags.bits()), (h.top, h.status & (EXCEPTIONS | Flags::C1)), || {
+                    format!("{} {:x?} control {control:04x}", $instruction, $bytes)
+                });
+            }};
+        }
+        one!("fld dword ptr [{p} + 64]", &single.to_le_bytes(), |f: &mut Flags| from_f32(single, f));
+        one!("fld qword ptr [{p} + 64]", &double.to_le_bytes(), |f: &mut Flags| from_f64(double, f));
+        one!("fild word ptr [{p} + 64]", &single.to_le_bytes()[..2], |_: &mut Flags| from_i16(single as i16));
+        one!("fild dword ptr [{p} + 64]", &single.to_le_bytes(), |_: &mut Flags| from_i32(single as i32));
+        one!("fild qword ptr [{p} + 64]", &double.to_le_bytes(), |_: &mut Flags| from_i64(double as i64));
+        one!("fbld tbyte ptr [{p} + 64]", &bcd, |_: &mut Flags| from_bcd(bcd));
+    }
+}
