@@ -16,6 +16,7 @@ pub mod pci;
 pub mod storage;
 pub mod pic;
 pub mod pit;
+pub mod rtc;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
