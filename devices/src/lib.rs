@@ -11,6 +11,7 @@
 pub mod conformance;
 pub mod ata;
 pub mod device;
+pub mod dma;
 pub mod line;
 pub mod pci;
 pub mod storage;
