@@ -18,6 +18,7 @@ pub mod storage;
 pub mod pic;
 pub mod pit;
 pub mod rtc;
+pub mod uart;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
