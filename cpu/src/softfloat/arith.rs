@@ -34,7 +34,12 @@ fn add_finite(a: (u16, i32, u64), b: (u16, i32, u64), env: Env, flags: &mut Flag
     let distance = (x.1 - y.1) as u32;
     let (wide_x, wide_y) = ((x.2 as u128) << 64, (y.2 as u128) << 64);
     // Up to a distance of 64 nothing is lost; beyond, the lowest bit stands for all that is.
-    let shifted = if distance <= 64 { wide_y >> distance } else { wide_y >> distance.min(127) | 1 };
+    let shifted = if distance <= 64 {
+        wide_y >> distance
+    } else {
+        let distance = distance.min(127);
+        wide_y >> distance | (wide_y << (128 - distance) != 0) as u128
+    };
     if x.0 == y.0 {
         let (sum, carry) = wide_x.overflowing_add(shifted);
         let sum = if carry { sum >> 1 | sum & 1 | 1 << 127 } else { sum };
@@ -174,10 +179,8 @@ fn div_special(sign: u16, a: F80, b: F80, env: Env, flags: &mut Flags) -> F80 {
         return invalid(flags);
     }
     if b.is_zero() && !a_infinite {
+        // Zero-divide takes precedence over a denormal dividend.
         flags.raise(Flags::ZE);
-        if a.class() == Class::Denormal {
-            flags.raise(Flags::DE);
-        }
         return F80::infinity(sign);
     }
     if denormal_operand(a, env, flags) | denormal_operand(b, env, flags) {
@@ -314,6 +317,9 @@ pub fn scale(a: F80, b: F80, env: Env, flags: &mut Flags) -> F80 {
     if b_class == Class::Infinity {
         return if b.is_negative() { F80::zero(a.sign()) } else { F80::infinity(a.sign()) };
     }
+    if b_class == Class::Zero {
+        return pass(a);
+    }
     let (exponent, mantissa) = normalize(a);
     // Far beyond any exponent; keeps the sum in range.
     let limit = 1 << 17;
@@ -323,9 +329,6 @@ pub fn scale(a: F80, b: F80, env: Env, flags: &mut Flags) -> F80 {
         _ => limit,
     };
     let amount = if b.is_negative() { -amount } else { amount };
-    if amount == 0 && a_class == Class::Normal {
-        return a;
-    }
     round_pack(a.sign(), exponent + amount, mantissa, 0, env.extended(), flags)
 }
 

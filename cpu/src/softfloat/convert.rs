@@ -264,7 +264,12 @@ fn narrow(f: Layout, a: F80, env: Env, flags: &mut Flags) -> u64 {
                 overflow_masked: env.is_masked(Flags::OE),
                 flush_to_zero: false,
             };
-            pack(f, a.is_negative(), exponent - BIAS, mantissa, 0, p, flags)
+            let mut own = Flags::new();
+            let value = pack(f, a.is_negative(), exponent - BIAS, mantissa, 0, p, &mut own);
+            // An unmasked overflow or underflow stops the store before it is found inexact.
+            let unmasked = own.bits() & !env.0 & (Flags::OE | Flags::UE);
+            flags.raise(if unmasked != 0 { unmasked } else { own.bits() });
+            value
         }
     }
 }

@@ -21,18 +21,17 @@
 mod arith;
 mod convert;
 mod remainder;
-//pub mod sse;
-//mod tables;
-//mod transcendental;
-//mod wide;
+mod tables;
+mod transcendental;
+mod wide;
 
 pub use arith::{add, compare, compare_unordered, div, div_reversed, mul, round_to_integer, scale, sqrt, sub};
 pub use arith::{extract, sub_reversed};
 pub use convert::{BCD_INDEFINITE, from_bcd, from_f32, from_f64, from_i16, from_i32, from_i64, to_bcd};
 pub use convert::{to_f32, to_f64, to_i16, to_i16_truncate, to_i32, to_i32_truncate, to_i64, to_i64_truncate};
 pub use remainder::{Remainder, remainder, remainder_nearest};
-//pub use transcendental::{Reduced, arctangent, cosine, exp2_minus_1, log2_plus_1_times, log2_times, sine};
-//pub use transcendental::{sine_cosine, tangent};
+pub use transcendental::{arctangent, cosine, exp2_minus_1, log2_plus_1_times, log2_times, sine};
+pub use transcendental::{sine_cosine, tangent};
 
 use serde::{Deserialize, Serialize};
 
@@ -428,6 +427,12 @@ impl Flags {
         self.0 & !env.0 & (Flags::IE | Flags::DE | Flags::ZE) != 0
     }
 
+    /// Whether FLD m32 or FLD m64 must not push: an unmasked invalid does that, an unmasked denormal does not.
+    #[inline]
+    pub const fn suppresses_load(self, env: Env) -> bool {
+        self.0 & !env.0 & Flags::IE != 0
+    }
+
     /// Whether an unmasked exception keeps the result from memory (everything but precision).
     #[inline]
     pub const fn suppresses_store(self, env: Env) -> bool {
@@ -552,6 +557,9 @@ fn round_pack_slow(sign: u16, exponent: i32, hi: u64, lo: u64, env: Env, flags: 
                 raise(flags, &full);
                 return F80::new(sign | moved as u16, full.mantissa);
             }
+            // Only FSCALE gets here; the hardware gives up whatever the rounding control.
+            flags.raise(Flags::PE | Flags::C1);
+            return F80::infinity(sign);
         }
         flags.raise(Flags::PE | (away as u16) << 9);
         return if away {
@@ -573,6 +581,8 @@ fn round_pack_slow(sign: u16, exponent: i32, hi: u64, lo: u64, env: Env, flags: 
             raise(flags, &full);
             return F80::new(sign | moved as u16, full.mantissa);
         }
+        flags.raise(Flags::PE);
+        return F80::zero(sign);
     }
     let shift = (1 - exponent) as u32;
     let wide = (hi as u128) << 64 | lo as u128;
@@ -591,6 +601,12 @@ fn normalize(x: F80) -> (i32, u64) {
     let zeros = x.mantissa.leading_zeros();
     let exponent = x.exponent() as i32;
     (if exponent == 0 { 1 - zeros as i32 } else { exponent - zeros as i32 }, x.mantissa << zeros)
+}
+
+/// A value that passes through arithmetic unchanged: only a pseudo-denormal gets its proper exponent.
+#[inline]
+fn pass(x: F80) -> F80 {
+    F80::new(x.sign_exponent | (x.exponent() == 0 && x.mantissa & INTEGER_BIT != 0) as u16, x.mantissa)
 }
 
 /// The checks that come before any two-operand computation: unsupported encodings, then NaNs.

@@ -43,10 +43,10 @@ fn reduce(a: F80, b: F80, nearest: bool, env: Env, flags: &mut Flags) -> Remaind
         return plain(a);
     }
     let env = env.extended();
-    let (ea, ma) = normalize(a);
     if b.class() == Class::Infinity {
-        return plain(round_pack(a.sign(), ea, ma, 0, env, flags));
+        return plain(pass(a));
     }
+    let (ea, ma) = normalize(a);
     let (eb, mb) = normalize(b);
     let distance = ea - eb;
     if distance < -1 || (distance == -1 && !nearest) {
