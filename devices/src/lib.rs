@@ -10,17 +10,24 @@
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod ata;
+pub mod debug_exit;
+pub mod debugcon;
 pub mod device;
 pub mod dma;
 pub mod line;
+pub mod parallel;
 pub mod pci;
 pub mod storage;
 pub mod pic;
 pub mod pit;
+pub mod port92;
+pub mod post;
 pub mod rtc;
+pub mod speaker;
 pub mod uart;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod vga;
 
 pub use device::{
     Access, Bar, Device, Dma, IsaTransfer, Mmio, PciFunction, PortIo, RestoreError, Saved, Time, TransferDirection,
