@@ -269,7 +269,7 @@ pub fn damaged_states_are_refused_or_harmless(make: Make<'_>) {
     let state = original.device.save();
     let length = state.0.len();
     let mut random = Random::new(41);
-    let rounds = (40_000_000 / (length as u64 + 20_000)).min(1500);
+    let rounds = (40_000_000 / (length as u64 + 20_000)).min(400);
     for round in 0..rounds {
         let mut bytes = state.0.clone();
         if round % 4 == 0 {
