@@ -14,6 +14,8 @@ pub mod debug_exit;
 pub mod debugcon;
 pub mod device;
 pub mod dma;
+pub mod keyboard;
+pub mod fw_cfg;
 pub mod line;
 pub mod parallel;
 pub mod pci;
