@@ -28,8 +28,10 @@ pub fn sub_reversed(a: F80, b: F80, env: Env, flags: &mut Flags) -> F80 {
     sub(b, a, env, flags)
 }
 
+/// The sum of two non-zero numbers (sign, exponent, significand with bit 63 set) before rounding: sign, exponent and
+/// significand `hi.lo`; `None` for an exact zero of operands of different sign.
 #[inline(always)]
-fn add_finite(a: (u16, i32, u64), b: (u16, i32, u64), env: Env, flags: &mut Flags) -> F80 {
+pub(super) fn sum<S: PartialEq + Copy>(a: (S, i32, u64), b: (S, i32, u64)) -> Option<(S, i32, u64, u64)> {
     let (x, y) = if a.1 > b.1 || (a.1 == b.1 && a.2 >= b.2) { (a, b) } else { (b, a) };
     let distance = (x.1 - y.1) as u32;
     let (wide_x, wide_y) = ((x.2 as u128) << 64, (y.2 as u128) << 64);
@@ -43,15 +45,23 @@ fn add_finite(a: (u16, i32, u64), b: (u16, i32, u64), env: Env, flags: &mut Flag
     if x.0 == y.0 {
         let (sum, carry) = wide_x.overflowing_add(shifted);
         let sum = if carry { sum >> 1 | sum & 1 | 1 << 127 } else { sum };
-        return round_pack(x.0, x.1 + carry as i32, (sum >> 64) as u64, sum as u64, env, flags);
+        return Some((x.0, x.1 + carry as i32, (sum >> 64) as u64, sum as u64));
     }
     let difference = wide_x - shifted;
     if difference == 0 {
-        return F80::zero(if env.rounding() == Rounding::Down { 0x8000 } else { 0 });
+        return None;
     }
     let zeros = difference.leading_zeros();
     let difference = difference << zeros;
-    round_pack(x.0, x.1 - zeros as i32, (difference >> 64) as u64, difference as u64, env, flags)
+    Some((x.0, x.1 - zeros as i32, (difference >> 64) as u64, difference as u64))
+}
+
+#[inline(always)]
+fn add_finite(a: (u16, i32, u64), b: (u16, i32, u64), env: Env, flags: &mut Flags) -> F80 {
+    match sum(a, b) {
+        Some((sign, exponent, hi, lo)) => round_pack(sign, exponent, hi, lo, env, flags),
+        None => F80::zero(if env.rounding() == Rounding::Down { 0x8000 } else { 0 }),
+    }
 }
 
 #[cold]
@@ -98,13 +108,19 @@ pub fn mul(a: F80, b: F80, env: Env, flags: &mut Flags) -> F80 {
     mul_special(sign, a, b, env, flags)
 }
 
+/// The product of two significands with bit 63 set: how far it falls short (0 or 1) and `hi.lo`.
 #[inline(always)]
-fn mul_finite(sign: u16, exponents: i32, a: u64, b: u64, env: Env, flags: &mut Flags) -> F80 {
+pub(super) fn product(a: u64, b: u64) -> (i32, u64, u64) {
     let product = a as u128 * b as u128;
     let (hi, lo) = ((product >> 64) as u64, product as u64);
     let short = (hi >> 63 == 0) as u32;
-    let (hi, lo) = (hi << short | (lo >> 63) * short as u64, lo << short);
-    round_pack(sign, exponents - (BIAS - 1) - short as i32, hi, lo, env, flags)
+    (short as i32, hi << short | (lo >> 63) * short as u64, lo << short)
+}
+
+#[inline(always)]
+fn mul_finite(sign: u16, exponents: i32, a: u64, b: u64, env: Env, flags: &mut Flags) -> F80 {
+    let (short, hi, lo) = product(a, b);
+    round_pack(sign, exponents - (BIAS - 1) - short, hi, lo, env, flags)
 }
 
 #[cold]
@@ -148,8 +164,10 @@ pub fn div_reversed(a: F80, b: F80, env: Env, flags: &mut Flags) -> F80 {
     div(b, a, env, flags)
 }
 
+/// The quotient of two significands with bit 63 set: how far it falls short (0 or 1) and `hi.lo`, of which `lo` only
+/// tells zero, below, at and above one half.
 #[inline(always)]
-fn div_finite(sign: u16, exponents: i32, a: u64, b: u64, env: Env, flags: &mut Flags) -> F80 {
+pub(super) fn quotient(a: u64, b: u64) -> (i32, u64, u64) {
     let less = a < b;
     let numerator = (a as u128) << (63 + less as u32);
     let divisor = b as u128;
@@ -158,14 +176,19 @@ fn div_finite(sign: u16, exponents: i32, a: u64, b: u64, env: Env, flags: &mut F
     let lo = if rest == 0 {
         0
     } else {
-        // Only below, at or above one half matters from here on.
         match ((rest as u128) << 1).cmp(&divisor) {
             core::cmp::Ordering::Less => 1 << 62,
             core::cmp::Ordering::Equal => INTEGER_BIT,
             core::cmp::Ordering::Greater => 3 << 62,
         }
     };
-    round_pack(sign, exponents + BIAS - less as i32, quotient, lo, env, flags)
+    (less as i32, quotient, lo)
+}
+
+#[inline(always)]
+fn div_finite(sign: u16, exponents: i32, a: u64, b: u64, env: Env, flags: &mut Flags) -> F80 {
+    let (short, hi, lo) = quotient(a, b);
+    round_pack(sign, exponents + BIAS - short, hi, lo, env, flags)
 }
 
 #[cold]
@@ -196,6 +219,20 @@ fn div_special(sign: u16, a: F80, b: F80, env: Env, flags: &mut Flags) -> F80 {
     div_finite(sign, ea - eb, ma, mb, env, flags)
 }
 
+/// The square root of `mantissa * 2^exponent` (unbiased, bit 63 set): exponent and `hi.lo`, as for [`quotient`].
+pub(super) fn root(exponent: i32, mantissa: u64) -> (i32, u64, u64) {
+    let odd = exponent & 1;
+    let wide = (mantissa as u128) << (63 + odd);
+    let root = wide.isqrt();
+    let rest = wide - root * root;
+    let lo = match rest {
+        0 => 0,
+        _ if rest > root => 3 << 62,
+        _ => 1 << 62,
+    };
+    ((exponent - odd) >> 1, root as u64, lo)
+}
+
 /// FSQRT.
 pub fn sqrt(a: F80, env: Env, flags: &mut Flags) -> F80 {
     if !a.is_normal() {
@@ -216,17 +253,8 @@ pub fn sqrt(a: F80, env: Env, flags: &mut Flags) -> F80 {
         return a;
     }
     let (exponent, mantissa) = normalize(a);
-    let unbiased = exponent - BIAS;
-    let odd = unbiased & 1;
-    let wide = (mantissa as u128) << (63 + odd);
-    let root = wide.isqrt();
-    let rest = wide - root * root;
-    let lo = match rest {
-        0 => 0,
-        _ if rest > root => 3 << 62,
-        _ => 1 << 62,
-    };
-    round_pack(0, ((unbiased - odd) >> 1) + BIAS, root as u64, lo, env, flags)
+    let (exponent, hi, lo) = root(exponent - BIAS, mantissa);
+    round_pack(0, exponent + BIAS, hi, lo, env, flags)
 }
 
 fn compare_numbers(a: F80, b: F80) -> Ordering {

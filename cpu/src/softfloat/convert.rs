@@ -95,7 +95,7 @@ pub fn to_i64_truncate(a: F80, flags: &mut Flags) -> i64 {
 
 /// An IEEE interchange format held in the low bits of a `u64`.
 #[derive(Clone, Copy)]
-pub(super) struct Layout {
+pub struct Layout {
     /// Bits of the fraction field.
     pub fraction: u32,
     /// Bits of the exponent field.

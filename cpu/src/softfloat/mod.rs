@@ -21,6 +21,7 @@
 mod arith;
 mod convert;
 mod remainder;
+pub mod sse;
 mod tables;
 mod transcendental;
 mod wide;
