@@ -55,7 +55,7 @@ impl Area {
 ///
 /// FNSTSW and FNCLEX do not wait, so an unmasked exception is read and cleared before it could be delivered.
 macro_rules! host {
-    ($area:expr, $instruction:literal) => {{
+    ($area:expr, $instruction:expr) => {{
         let mut area: Area = $area;
         // SAFETY: the assembly reads and writes only `area`, whose fields it addresses at their `repr(C)` offsets;
         // the x87 stack is empty on entry and FNINIT leaves it empty with the default control word.
@@ -833,5 +833,52 @@ mod sse_host {
                 xmm!(a, 0, m, "cvtsd2ss xmm0, xmm0\n movd eax, xmm0"),
             );
         }
+    }
+}
+
+#[test]
+fn memory_operands() {
+    let (mut r, mut report) = (Random(17), Report::default());
+    for _ in 0..rounds(150_000) {
+        let (a, control) = (r.f80(), r.control());
+        let env = Env::from_control_word(control);
+        let edge = [0, 1, 0x7f80_0000, 0x7f80_0001, 0x7fbf_ffff, 0x7fc0_0000, 0x7f_ffff][r.below(7) as usize];
+        let single = if r.below(2) == 0 { edge | (r.next() as u32 & 0x8000_0001) } else { r.next() as u32 };
+        // The same classes as a double.
+        let double = match single & 0x7f80_0000 {
+            0 => (single as u64 & 0x8000_0000) << 32 | (single as u64 & 0x7f_ffff),
+            0x7f80_0000 => (single as u64 & 0x8000_0000) << 32 | 0x7ff << 52 | (single as u64 & 0x7f_ffff) << 29,
+            _ => r.next(),
+        };
+        macro_rules! one {
+            ($instruction:literal, $operation:expr) => {
+                let m = MemoryOperand::from_f32(single);
+                one!(concat!($instruction, " dword ptr [{p} + 64]"), &single.to_le_bytes(), m, $operation);
+                let m = MemoryOperand::from_f64(double);
+                one!(concat!($instruction, " qword ptr [{p} + 64]"), &double.to_le_bytes(), m, $operation);
+            };
+            ($instruction:expr, $bytes:expr, $m:expr, $operation:expr) => {{
+                let mut flags = Flags::new();
+                let value = $m.apply($operation, a, env, &mut flags);
+                let value = if flags.suppresses(env) { a } else { value };
+                let h = host!(Area::new(a, F80::ONE, control).with_memory($bytes), $instruction).host();
+                report.check((value, flags.bits()), (h.top, h.status & (EXCEPTIONS | Flags::C1)), || {
+                    format!("{} {a:x?} {:x?} control {control:04x}", $instruction, $bytes)
+                });
+            }};
+        }
+        one!("fadd", add);
+        one!("fsub", sub);
+        one!("fsubr", sub_reversed);
+        one!("fmul", mul);
+        one!("fdiv", div);
+        one!("fdivr", div_reversed);
+        let mut flags = Flags::new();
+        let ours = MemoryOperand::from_f64(double).apply(compare, a, env, &mut flags).condition_bits();
+        let area = Area::new(a, F80::ONE, control).with_memory(&double.to_le_bytes());
+        let h = host!(area, "fcom qword ptr [{p} + 64]").host();
+        report.check(ours | flags.bits(), h.status & (EXCEPTIONS | CONDITIONS), || {
+            format!("fcom {a:x?} {double:x} control {control:04x}")
+        });
     }
 }

@@ -227,18 +227,75 @@ fn widen(f: Layout, bits: u64, flags: &mut Flags) -> F80 {
     F80::new(sign | (exponent + BIAS - f.bias()) as u16, INTEGER_BIT | fraction)
 }
 
-/// FLD m32 and the m32 operand of arithmetic: a signalling NaN raises IE and is quieted, a denormal raises DE.
-///
-/// An arithmetic instruction with a memory operand combines these flags with its own; see [`add`] and others.
+/// FLD m32: a signalling NaN raises IE and is quieted, a denormal raises DE. Push unless
+/// [`Flags::suppresses_load`].
 #[inline]
 pub fn from_f32(bits: u32, flags: &mut Flags) -> F80 {
     widen(SINGLE, bits as u64, flags)
 }
 
-/// FLD m64 and the m64 operand of arithmetic; as [`from_f32`].
+/// FLD m64; as [`from_f32`].
 #[inline]
 pub fn from_f64(bits: u64, flags: &mut Flags) -> F80 {
     widen(DOUBLE, bits, flags)
+}
+
+/// The m32 or m64 operand of an arithmetic or comparing instruction.
+///
+/// Not the same as loading it first: a signalling NaN takes part in the choice of the NaN as what it is, and a
+/// denormal counts as a denormal operand only when neither a NaN nor a division by zero comes before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryOperand {
+    value: F80,
+    denormal: bool,
+}
+
+impl MemoryOperand {
+    /// An m32 operand.
+    #[inline]
+    pub fn from_f32(bits: u32) -> MemoryOperand {
+        MemoryOperand::new(SINGLE, bits as u64)
+    }
+
+    /// An m64 operand.
+    #[inline]
+    pub fn from_f64(bits: u64) -> MemoryOperand {
+        MemoryOperand::new(DOUBLE, bits)
+    }
+
+    #[inline]
+    fn new(f: Layout, bits: u64) -> MemoryOperand {
+        let mut flags = Flags::new();
+        let mut value = widen(f, bits, &mut flags);
+        if flags.has(Flags::IE) {
+            value.mantissa &= !QUIET_BIT;
+        }
+        MemoryOperand { value, denormal: flags.has(Flags::DE) }
+    }
+
+    /// Runs an operation such as [`add`] or [`compare`] with `a` (ST(0)) and this operand.
+    #[inline]
+    pub fn apply<T>(
+        self,
+        operation: impl FnOnce(F80, F80, Env, &mut Flags) -> T,
+        a: F80,
+        env: Env,
+        flags: &mut Flags,
+    ) -> T {
+        if !self.denormal {
+            return operation(a, self.value, env, flags);
+        }
+        let mut own = Flags::new();
+        let result = operation(a, self.value, env, &mut own);
+        if a.is_nan() || a.is_unsupported() || own.has(Flags::ZE) {
+            flags.raise(own.bits());
+        } else if env.is_masked(Flags::DE) {
+            flags.raise(own.bits() | Flags::DE);
+        } else {
+            flags.raise(Flags::DE);
+        }
+        result
+    }
 }
 
 fn narrow(f: Layout, a: F80, env: Env, flags: &mut Flags) -> u64 {

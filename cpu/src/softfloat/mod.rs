@@ -28,6 +28,7 @@ mod wide;
 
 pub use arith::{add, compare, compare_unordered, div, div_reversed, mul, round_to_integer, scale, sqrt, sub};
 pub use arith::{extract, sub_reversed};
+pub use convert::MemoryOperand;
 pub use convert::{BCD_INDEFINITE, from_bcd, from_f32, from_f64, from_i16, from_i32, from_i64, to_bcd};
 pub use convert::{to_f32, to_f64, to_i16, to_i16_truncate, to_i32, to_i32_truncate, to_i64, to_i64_truncate};
 pub use remainder::{Remainder, remainder, remainder_nearest};
