@@ -637,7 +637,7 @@ mod sse_host {
             let m = match self.below(8) {
                 0 => 0,
                 1 => mask,
-                2 => 1 << (r >> 8) % fraction as u64,
+                2 => 1 << ((r >> 8) % fraction as u64),
                 3 => mask >> ((r >> 8) % fraction as u64),
                 4 => mask & (u64::MAX << ((r >> 8) % fraction as u64)),
                 _ => self.next() & mask,

@@ -114,7 +114,7 @@ pub(super) fn product(a: u64, b: u64) -> (i32, u64, u64) {
     let product = a as u128 * b as u128;
     let (hi, lo) = ((product >> 64) as u64, product as u64);
     let short = (hi >> 63 == 0) as u32;
-    (short as i32, hi << short | (lo >> 63) * short as u64, lo << short)
+    (short as i32, (hi << short) | ((lo >> 63) * short as u64), lo << short)
 }
 
 #[inline(always)]
@@ -170,13 +170,11 @@ pub fn div_reversed(a: F80, b: F80, env: Env, flags: &mut Flags) -> F80 {
 pub(super) fn quotient(a: u64, b: u64) -> (i32, u64, u64) {
     let less = a < b;
     let numerator = (a as u128) << (63 + less as u32);
-    let divisor = b as u128;
-    let quotient = (numerator / divisor) as u64;
-    let rest = (numerator - quotient as u128 * divisor) as u64;
+    let (quotient, rest) = wide::divide_128(numerator, b);
     let lo = if rest == 0 {
         0
     } else {
-        match ((rest as u128) << 1).cmp(&divisor) {
+        match ((rest as u128) << 1).cmp(&(b as u128)) {
             core::cmp::Ordering::Less => 1 << 62,
             core::cmp::Ordering::Equal => INTEGER_BIT,
             core::cmp::Ordering::Greater => 3 << 62,

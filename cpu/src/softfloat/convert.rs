@@ -364,7 +364,7 @@ pub fn to_bcd(a: F80, env: Env, flags: &mut Flags) -> [u8; 10] {
     for byte in &mut bytes[..9] {
         let pair = (magnitude % 100) as u8;
         magnitude /= 100;
-        *byte = pair / 10 << 4 | pair % 10;
+        *byte = ((pair / 10) << 4) | (pair % 10);
     }
     bytes[9] = if a.is_negative() { 0x80 } else { 0 };
     bytes

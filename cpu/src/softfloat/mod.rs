@@ -504,8 +504,11 @@ fn invalid(flags: &mut Flags) -> F80 {
 /// set and `lo` a fraction whose lowest bit may stand for everything below it.
 #[inline(always)]
 fn round_pack(sign: u16, exponent: i32, hi: u64, lo: u64, env: Env, flags: &mut Flags) -> F80 {
-    if !env.is_usual() || (exponent - 1) as u32 >= 0x7ffd {
+    if (exponent - 1) as u32 >= 0x7ffd {
         return round_pack_slow(sign, exponent, hi, lo, env, flags);
+    }
+    if !env.is_usual() {
+        return round_pack_controlled(sign, exponent, hi, lo, env, flags);
     }
     if lo == 0 {
         return F80::new(sign | exponent as u16, hi);
@@ -524,6 +527,7 @@ struct Rounded {
     up: bool,
 }
 
+#[inline]
 fn round_bits(sign: u16, hi: u64, lo: u64, bits: u32, rounding: Rounding) -> Rounded {
     let drop = 64 - bits;
     let (kept, rest) =
@@ -532,6 +536,14 @@ fn round_bits(sign: u16, hi: u64, lo: u64, bits: u32, rounding: Rounding) -> Rou
     let up = rounding.increments(sign != 0, odd, rest);
     let (sum, carry) = kept.overflowing_add((up as u64) << drop);
     Rounded { mantissa: sum | (carry as u64) << 63, carry, inexact: rest != 0, up }
+}
+
+/// The case of an exponent that cannot overflow or underflow, with any control word.
+#[inline(never)]
+fn round_pack_controlled(sign: u16, exponent: i32, hi: u64, lo: u64, env: Env, flags: &mut Flags) -> F80 {
+    let r = round_bits(sign, hi, lo, env.bits(), env.rounding());
+    flags.raise((r.inexact as u16) << 5 | (r.up as u16) << 9);
+    F80::new(sign | (exponent + r.carry as i32) as u16, r.mantissa)
 }
 
 #[cold]
@@ -646,4 +658,191 @@ fn denormal_operand(a: F80, env: Env, flags: &mut Flags) -> bool {
         return !env.is_masked(Flags::DE);
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: F80 = F80::new(0x4000, INTEGER_BIT);
+    const THREE: F80 = F80::new(0x4000, 3 << 62);
+    const LARGEST: F80 = F80::new(0x7ffe, u64::MAX);
+    const SMALLEST_NORMAL: F80 = F80::new(1, INTEGER_BIT);
+
+    fn run<T>(control: u16, f: impl FnOnce(Env, &mut Flags) -> T) -> (T, u16) {
+        let mut flags = Flags::new();
+        let value = f(Env::from_control_word(control), &mut flags);
+        (value, flags.bits())
+    }
+
+    #[test]
+    fn simple_sums() {
+        assert_eq!(run(0x37f, |e, f| add(F80::ONE, TWO, e, f)), (THREE, 0));
+        assert_eq!(run(0x37f, |e, f| sub(THREE, TWO, e, f)), (F80::ONE, 0));
+        assert_eq!(run(0x37f, |e, f| mul(THREE, F80::ONE, e, f)), (THREE, 0));
+        assert_eq!(run(0x37f, |e, f| sub(TWO, TWO, e, f)), (F80::ZERO, 0));
+        assert_eq!(run(0x77f, |e, f| sub(TWO, TWO, e, f)), (F80::ZERO.negate(), 0));
+    }
+
+    #[test]
+    fn a_third_under_each_precision_and_rounding() {
+        let third = |control| run(control, |e, f| div(F80::ONE, THREE, e, f));
+        let up = Flags::PE | Flags::C1;
+        assert_eq!(third(0x37f), (F80::new(0x3ffd, 0xaaaa_aaaa_aaaa_aaab), up));
+        assert_eq!(third(0x27f), (F80::new(0x3ffd, 0xaaaa_aaaa_aaaa_a800), Flags::PE));
+        assert_eq!(third(0x07f), (F80::new(0x3ffd, 0xaaaa_ab00_0000_0000), up));
+        assert_eq!(third(0xf7f), (F80::new(0x3ffd, 0xaaaa_aaaa_aaaa_aaaa), Flags::PE));
+        assert_eq!(third(0xb7f), (F80::new(0x3ffd, 0xaaaa_aaaa_aaaa_aaab), up));
+    }
+
+    #[test]
+    fn overflow_masked_and_unmasked() {
+        let double = |control| run(control, |e, f| mul(LARGEST, TWO, e, f));
+        assert_eq!(double(0x37f), (F80::INFINITY, Flags::OE | Flags::PE | Flags::C1));
+        assert_eq!(double(0xf7f), (LARGEST, Flags::OE | Flags::PE));
+        assert_eq!(double(0x377), (F80::new(0x1fff, u64::MAX), Flags::OE));
+    }
+
+    #[test]
+    fn underflow_needs_inexactness_only_while_masked() {
+        let halve = |control| run(control, |e, f| div(SMALLEST_NORMAL, TWO, e, f));
+        assert_eq!(halve(0x37f), (F80::new(0, 1 << 62), 0));
+        assert_eq!(halve(0x36f), (F80::new(0x6000, INTEGER_BIT), Flags::UE));
+    }
+
+    #[test]
+    fn invalid_operations_return_the_indefinite() {
+        let infinity = F80::INFINITY;
+        assert_eq!(run(0x37f, |e, f| sub(infinity, infinity, e, f)), (F80::INDEFINITE, Flags::IE));
+        assert_eq!(run(0x37f, |e, f| mul(infinity, F80::ZERO, e, f)), (F80::INDEFINITE, Flags::IE));
+        assert_eq!(run(0x37f, |e, f| div(F80::ZERO, F80::ZERO, e, f)), (F80::INDEFINITE, Flags::IE));
+        assert_eq!(run(0x37f, |e, f| sqrt(F80::ONE.negate(), e, f)), (F80::INDEFINITE, Flags::IE));
+        let unnormal = F80::new(0x3fff, 1);
+        assert_eq!(run(0x37f, |e, f| add(unnormal, F80::ONE, e, f)), (F80::INDEFINITE, Flags::IE));
+        let (_, flags) = run(0x37e, |e, f| {
+            add(unnormal, F80::ONE, e, f);
+            assert!(f.suppresses(e));
+        });
+        assert_eq!(flags, Flags::IE);
+    }
+
+    #[test]
+    fn the_larger_nan_wins_and_is_quieted() {
+        let (quiet, signalling) = (F80::new(0x7fff, 3 << 62 | 1), F80::new(0x7fff, INTEGER_BIT | 5));
+        assert_eq!(run(0x37f, |e, f| add(quiet, signalling, e, f)), (quiet, Flags::IE));
+        assert_eq!(run(0x37f, |e, f| add(signalling, F80::ONE, e, f)), (signalling.quieted(), Flags::IE));
+        let larger = F80::new(0xffff, 3 << 62 | 9);
+        assert_eq!(run(0x37f, |e, f| mul(quiet, larger, e, f)), (larger, 0));
+    }
+
+    #[test]
+    fn division_by_zero() {
+        assert_eq!(run(0x37f, |e, f| div(F80::ONE, F80::ZERO.negate(), e, f)), (F80::infinity(0x8000), Flags::ZE));
+        assert_eq!(run(0x37f, |e, f| extract(F80::ZERO, e, f)), ((F80::infinity(0x8000), F80::ZERO), Flags::ZE));
+    }
+
+    #[test]
+    fn comparisons() {
+        assert_eq!(run(0x37f, |e, f| compare(F80::ONE, TWO, e, f)), (Ordering::Less, 0));
+        assert_eq!(run(0x37f, |e, f| compare(F80::ZERO, F80::ZERO.negate(), e, f)), (Ordering::Equal, 0));
+        assert_eq!(run(0x37f, |e, f| compare(F80::INDEFINITE, TWO, e, f)), (Ordering::Unordered, Flags::IE));
+        assert_eq!(run(0x37f, |e, f| compare_unordered(F80::INDEFINITE, TWO, e, f)), (Ordering::Unordered, 0));
+    }
+
+    #[test]
+    fn integers_and_bcd() {
+        assert_eq!(from_i32(-3), THREE.negate());
+        assert_eq!(run(0x37f, |e, f| to_i16(from_i32(32768), e, f)), (i16::MIN, Flags::IE));
+        assert_eq!(run(0x37f, |e, f| to_i64(from_i64(i64::MIN), e, f)), (i64::MIN, 0));
+        let half_more = F80::new(0x4000, 5 << 61);
+        assert_eq!(run(0x37f, |e, f| to_i32(half_more, e, f)), (2, Flags::PE));
+        assert_eq!(run(0xb7f, |e, f| to_i32(half_more, e, f)), (3, Flags::PE | Flags::C1));
+        assert_eq!(run(0xb7f, |_, f| to_i32_truncate(half_more, f)), (2, Flags::PE));
+        let digits = [0x12, 0x90, 0, 0, 0, 0, 0, 0, 0, 0x80];
+        assert_eq!(from_bcd(digits), from_i32(-9012));
+        assert_eq!(run(0x37f, |e, f| to_bcd(from_i32(-9012), e, f)), (digits, 0));
+        assert_eq!(run(0x37f, |e, f| to_bcd(LARGEST, e, f)), (BCD_INDEFINITE, Flags::IE));
+    }
+
+    #[test]
+    fn single_and_double() {
+        assert_eq!(run(0x37f, |_, f| from_f32(1.5f32.to_bits(), f)), (F80::new(0x3fff, 3 << 62), 0));
+        assert_eq!(run(0x37f, |_, f| from_f64(1, f)), (F80::new(0x3bcd, INTEGER_BIT), Flags::DE));
+        assert_eq!(run(0x37f, |e, f| to_f64(THREE, e, f)), (3f64.to_bits(), 0));
+        let over = Flags::OE | Flags::PE | Flags::C1;
+        assert_eq!(run(0x37f, |e, f| to_f32(LARGEST, e, f)), (f32::INFINITY.to_bits(), over));
+    }
+
+    #[test]
+    fn partial_remainder_of_a_large_quotient_is_incomplete() {
+        let (large, seven) = (scale(F80::ONE, from_i32(200), Env::default(), &mut Flags::new()), from_i32(7));
+        let mut value = large;
+        let mut steps = 0;
+        let last = loop {
+            let r = remainder(value, seven, Env::default(), &mut Flags::new());
+            value = r.value;
+            steps += 1;
+            if r.conditions & Flags::C2 == 0 {
+                break r;
+            }
+            assert!(steps < 10);
+        };
+        // 2^200 = 4 modulo 7.
+        assert_eq!(last.value, from_i32(4));
+        assert!(steps > 1);
+    }
+
+    #[test]
+    fn known_transcendental_values() {
+        let pi = Constant::Pi.load(Rounding::Nearest);
+        let quarter = F80::new(0x3ffe, pi.mantissa);
+        assert_eq!(run(0x37f, |e, f| arctangent(F80::ONE, F80::ONE, e, f)).0, quarter);
+        assert_eq!(run(0x37f, |e, f| log2_times(from_i32(8), F80::ONE, e, f)).0, THREE);
+        assert_eq!(run(0x37f, |e, f| cosine(F80::ZERO, e, f)), (Some(F80::ONE), 0));
+        assert_eq!(run(0x37f, |e, f| sine(F80::new(0x403e, INTEGER_BIT), e, f)), (None, 0));
+        // The 64-bit π is 2^-64 above the hardware's 66-bit one.
+        assert_eq!(run(0x37f, |e, f| sine(pi, e, f)).0, Some(F80::new(0xbfbf, INTEGER_BIT)));
+        let half = F80::new(0x3ffe, INTEGER_BIT);
+        // √2 - 1
+        assert_eq!(run(0x37f, |e, f| exp2_minus_1(half, e, f)).0, F80::new(0x3ffd, 0xd413_cccf_e779_9211));
+    }
+
+    #[test]
+    fn no_operand_panics() {
+        let mut seed = 0x9e37_79b9_7f4a_7c15u64;
+        let mut next = || {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed
+        };
+        for _ in 0..20_000 {
+            let (a, b) = (F80::new(next() as u16, next()), F80::new(next() as u16, next() | INTEGER_BIT));
+            let env = Env::from_control_word(next() as u16);
+            let mut f = Flags::new();
+            for (a, b) in [(a, b), (b, a), (b, b.negate()), (F80::new(b.sign_exponent & 0xbfff, b.mantissa), b)] {
+                add(a, b, env, &mut f);
+                sub(a, b, env, &mut f);
+                mul(a, b, env, &mut f);
+                div(a, b, env, &mut f);
+                scale(a, b, env, &mut f);
+                sqrt(a, env, &mut f);
+                extract(a, env, &mut f);
+                remainder(a, b, env, &mut f);
+                remainder_nearest(a, b, env, &mut f);
+                round_to_integer(a, env, &mut f);
+                sine_cosine(a, env, &mut f);
+                tangent(a, env, &mut f);
+                arctangent(a, b, env, &mut f);
+                log2_times(a, b, env, &mut f);
+                log2_plus_1_times(a, b, env, &mut f);
+                exp2_minus_1(a, env, &mut f);
+                to_f32(a, env, &mut f);
+                to_f64(a, env, &mut f);
+                to_i64(a, env, &mut f);
+                to_bcd(a, env, &mut f);
+                from_bcd(a.to_bytes());
+            }
+        }
+    }
 }

@@ -103,6 +103,9 @@ impl Wide {
 /// π/2 with the 66 bits of the hardware, scaled by 2^65.
 const HALF_PI_66: u128 = 0x3_243f_6a88_85a3_08d3;
 
+/// 2^193 over that, rounded down.
+const HALF_PI_66_RECIPROCAL: u128 = 0xa2f9836e_4e44152a_00062bc4_0da276be;
+
 /// `|x| = quadrant * π/2 ± rest`, `rest` at most π/4.
 struct Angle {
     quadrant: u32,
@@ -121,8 +124,12 @@ impl Angle {
             return Some(Angle { quadrant: 0, negative: false, rest: w });
         }
         let scaled = (x.mantissa as u128) << (w.exponent + 2);
-        let quotient = scaled / HALF_PI_66;
-        let rest = scaled - quotient * HALF_PI_66;
+        let mut quotient = mul_high(scaled, HALF_PI_66_RECIPROCAL) >> 65;
+        let mut rest = scaled - quotient * HALF_PI_66;
+        while rest >= HALF_PI_66 {
+            quotient += 1;
+            rest -= HALF_PI_66;
+        }
         let negative = rest > HALF_PI_66 / 2;
         let rest = if negative { HALF_PI_66 - rest } else { rest };
         Some(Angle { quadrant: (quotient as u32).wrapping_add(negative as u32), negative, rest: Wide::fixed(rest, 65) })
@@ -310,7 +317,7 @@ fn arctangent_of_quotient(a: Wide, b: Wide) -> Wide {
         0
     } else {
         let ratio = ((a.mantissa >> 96) << 6 >> distance) / (b.mantissa >> 96);
-        ((ratio + 1) / 2).min(32)
+        ratio.div_ceil(2).min(32)
     };
     let (rest, below) = if k == 0 {
         (a.over(b), false)
@@ -405,8 +412,8 @@ fn finish_product(y: F80, negative: bool, logarithm: Wide, exact: bool, env: Env
 
 /// FYL2XP1: `y * log2(x + 1)`, `x` in ST(0) and `y` in ST(1).
 ///
-/// The hardware promises an accurate result for `|x| <= 1 - √2/2` only; here every `x > -1` gets one. For `x <= -1`
-/// the operand is treated as invalid.
+/// The manual promises an accurate result for `|x| <= 1 - √2/2` only; like the hardware this gives one for every
+/// `x > -1`, and `x` itself for a finite `x <= -1`.
 pub fn log2_plus_1_times(x: F80, y: F80, env: Env, flags: &mut Flags) -> F80 {
     if let Some(nan) = special_operands(x, y, flags) {
         return nan;
@@ -414,7 +421,7 @@ pub fn log2_plus_1_times(x: F80, y: F80, env: Env, flags: &mut Flags) -> F80 {
     let sign = x.sign() ^ y.sign();
     let (x_infinite, y_infinite) = (x.class() == Class::Infinity, y.class() == Class::Infinity);
     let too_low = x.is_negative() && x.exponent() >= BIAS as u16;
-    if too_low || (x_infinite && y.is_zero()) || (x.is_zero() && y_infinite) {
+    if (x_infinite && (too_low || y.is_zero())) || (x.is_zero() && y_infinite) {
         return invalid(flags);
     }
     if denormal_operand(x, env, flags) | denormal_operand(y, env, flags) {
@@ -425,6 +432,10 @@ pub fn log2_plus_1_times(x: F80, y: F80, env: Env, flags: &mut Flags) -> F80 {
     }
     if x.is_zero() || y.is_zero() {
         return F80::zero(sign);
+    }
+    if too_low {
+        flags.raise(Flags::PE);
+        return x;
     }
     let w = Wide::of(x);
     let (negative, logarithm, exact) = if w.exponent < -7 {
@@ -450,7 +461,8 @@ pub fn log2_plus_1_times(x: F80, y: F80, env: Env, flags: &mut Flags) -> F80 {
     finish_product(y, negative, logarithm, exact, env, flags)
 }
 
-/// F2XM1: `2^x - 1` for `-1 <= x <= 1`. Outside, where the hardware promises nothing, `x` comes back unchanged.
+/// F2XM1: `2^x - 1` for `-1 <= x <= 1`. Outside, where the manual promises nothing, `x` comes back unchanged, as it
+/// does from the hardware.
 pub fn exp2_minus_1(x: F80, env: Env, flags: &mut Flags) -> F80 {
     if let Some(nan) = special_operand(x, flags) {
         return nan;
@@ -466,6 +478,8 @@ pub fn exp2_minus_1(x: F80, env: Env, flags: &mut Flags) -> F80 {
     }
     let w = Wide::of(x);
     if w.exponent >= 0 {
+        // The hardware calls even these inexact.
+        flags.raise(Flags::PE);
         return if x == F80::ONE.negate() { F80::new(0xbffe, INTEGER_BIT) } else { x };
     }
     if w.exponent < -6 {

@@ -10,19 +10,75 @@ pub(super) fn mul_high(a: u128, b: u128) -> u128 {
     ah * bh + (x >> 64) + (y >> 64) + middle
 }
 
-/// `floor(n * 2^128 / d)` for `n < d` and `d` with bit 127 set, a last-place error below 2.
+/// First approximations of 2^19 / d for the nine highest bits of a divisor.
+const RECIPROCALS: [u16; 256] = {
+    let mut table = [0; 256];
+    let mut i = 0;
+    while i < 256 {
+        table[i] = (((1 << 19) - (3 << 8)) / (i as u32 + 256)) as u16;
+        i += 1;
+    }
+    table
+};
+
+/// `floor((2^128 - 1) / d) - 2^64` for `d` with bit 63 set (Möller and Granlund, "Improved division by invariant
+/// integers", algorithm 3).
+///
+/// Not the host's division: that is slow on many hosts and absent, for 128 by 64 bits, on others.
+#[inline(always)]
+fn reciprocal(d: u64) -> u64 {
+    let high = |a: u64, b: u64| ((a as u128 * b as u128) >> 64) as u64;
+    let odd = d & 1;
+    let (d40, d63) = ((d >> 24) + 1, (d >> 1) + odd);
+    let v0 = RECIPROCALS[(d >> 55) as usize & 0xff] as u64;
+    let v1 = (v0 << 11) - ((v0 * v0 * d40) >> 40) - 1;
+    let v2 = (v1 << 13) + ((v1 * ((1 << 60) - v1 * d40)) >> 47);
+    let e = ((v2 >> 1) & odd.wrapping_neg()).wrapping_sub(v2.wrapping_mul(d63));
+    let v3 = (v2 << 31).wrapping_add(high(v2, e) >> 1);
+    let step = v3 as u128 * d as u128 + d as u128;
+    v3.wrapping_sub(((step >> 64) as u64).wrapping_add(d))
+}
+
+/// Quotient and remainder of `high.low` by `d` with its reciprocal `v`, for `high < d` (algorithm 4 there).
+#[inline(always)]
+fn divide_by(high: u64, low: u64, d: u64, v: u64) -> (u64, u64) {
+    let q = (v as u128 * high as u128).wrapping_add((high as u128) << 64 | low as u128);
+    let mut digit = ((q >> 64) as u64).wrapping_add(1);
+    let mut rest = low.wrapping_sub(digit.wrapping_mul(d));
+    if rest > q as u64 {
+        digit = digit.wrapping_sub(1);
+        rest = rest.wrapping_add(d);
+    }
+    if rest >= d {
+        digit = digit.wrapping_add(1);
+        rest -= d;
+    }
+    (digit, rest)
+}
+
+/// Quotient and remainder of `n` by `d` with bit 63 set, for `n < d * 2^64`.
+#[inline(always)]
+pub(super) fn divide_128(n: u128, d: u64) -> (u64, u64) {
+    divide_by((n >> 64) as u64, n as u64, d, reciprocal(d))
+}
+
+/// `floor(n * 2^128 / d)` for `n < d` and `d` with bit 127 set.
 pub(super) fn divide(n: u128, d: u128) -> u128 {
-    let (dh, dl) = (d >> 64, d as u64 as u128);
+    let (dh, dl) = ((d >> 64) as u64, d as u64 as u128);
+    let v = reciprocal(dh);
     let step = |n: u128| -> (u128, u128) {
         // One 64-bit digit of the quotient of n * 2^64 by d, at most two too large at first.
-        let mut q = (n / dh).min(u64::MAX as u128);
-        let rest = n - q * dh;
-        // rest may exceed 64 bits only after the clamp; then the digit is right already.
-        let (mut rest, mut over) = (rest, rest >> 64 != 0);
-        while !over && q * dl > rest << 64 {
+        let high = (n >> 64) as u64;
+        let (mut q, mut rest) = if high < dh {
+            let (q, rest) = divide_by(high, n as u64, dh, v);
+            (q as u128, rest as u128)
+        } else {
+            (u64::MAX as u128, n - u64::MAX as u128 * dh as u128)
+        };
+        // A rest of more than 64 bits means that the digit is right already.
+        while rest >> 64 == 0 && q * dl > rest << 64 {
             q -= 1;
-            rest += dh;
-            over = rest >> 64 != 0;
+            rest += dh as u128;
         }
         (q, (rest << 64).wrapping_sub(q * dl))
     };
