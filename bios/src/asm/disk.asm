@@ -172,8 +172,7 @@ ata_channel:
 ata_drive:
         call ata_select
         jc .none
-        or al,al
-        jz .none
+        mov bl,al
         cmp al,0x7f
         je .none
         add dx,4
@@ -184,7 +183,7 @@ ata_drive:
         xchg al,ah
         mov cl,0xec
         mov ch,1
-        cmp ax,0xeb14
+        cmp ax,0xeb14           ; the signature of a packet device, whose status is 0 after a reset
         jne .disk
         mov cl,0xa1
         mov ch,2
@@ -192,6 +191,8 @@ ata_drive:
 .disk:
         or ax,ax
         jnz .none
+        or bl,bl
+        jz .none
 .identify:
         mov dx,[si+d_io]
         add dx,7

@@ -124,6 +124,7 @@ cold:
         call dma_init
         call rtc_init
         call memory_init
+        call apic_init
         mov al,0x03
         out 0x80,al
         call pci_init
@@ -131,6 +132,8 @@ cold:
         out 0x80,al
         call video_rom
         sti
+        mov ax,3
+        int 0x10
         mov si,version_text
         call print
         call print_memory
@@ -370,6 +373,45 @@ pic_init:
         inc dx
         mov al,0x0c
         out dx,al
+        ret
+
+; A processor with a local APIC takes the 8259A's interrupts through its pin LINT0 (virtual wire mode):
+; LINT0 ExtINT, LINT1 NMI, software enable.
+apic_init:
+        pushfd
+        pushfd
+        pop eax
+        mov ebx,eax
+        xor eax,1<<21           ; the ID flag cannot change where CPUID is missing
+        push eax
+        popfd
+        pushfd
+        pop eax
+        popfd
+        xor eax,ebx
+        test eax,1<<21
+        jz .none
+        mov eax,1
+        cpuid
+        test dh,2
+        jz .none
+        test dl,0x20
+        jz .none
+        mov ecx,0x1b
+        rdmsr
+        test ah,8
+        jz .none
+        and eax,0xfffff000
+        mov esi,eax
+        push ds
+        push es
+        call flat_segments
+        or dword [esi+0xf0],0x100
+        mov dword [esi+0x350],0x8700
+        mov dword [esi+0x360],0x8400
+        pop es
+        pop ds
+.none:
         ret
 
 pit_init:
