@@ -6,3 +6,18 @@ pub mod fxsave;
 pub mod mmx;
 pub mod packed;
 pub mod x87;
+
+pub mod integer;
+pub mod string;
+
+pub mod control;
+pub mod cpuid;
+pub mod debug;
+pub mod interrupts;
+pub mod io;
+pub mod msr;
+pub mod segments;
+mod stack;
+pub mod system;
+pub mod tasks;
+pub mod sse;

@@ -193,10 +193,8 @@ fn multiply_add(a: u128, b: u128) -> u128 {
 #[inline(always)]
 fn sum_differences(a: u128, b: u128) -> u128 {
     let (a, b) = (a.to_le_bytes(), b.to_le_bytes());
-    std::array::from_fn::<u64, 2, _>(|half| {
-        (0..8).map(|i| u64::from(a[half * 8 + i].abs_diff(b[half * 8 + i]))).sum()
-    })
-    .join()
+    std::array::from_fn::<u64, 2, _>(|half| (0..8).map(|i| u64::from(a[half * 8 + i].abs_diff(b[half * 8 + i]))).sum())
+        .join()
 }
 /// Interleaves the lanes of one half of `a` and `b`.
 #[inline(always)]

@@ -102,10 +102,7 @@ fn compute<const OP: u8>(a: F80, b: F80, env: Env, flags: &mut Flags) -> F80 {
 }
 
 /// FADD ST(0), ST(i); FADD ST(i), ST(0); FADDP and the others like them.
-fn register<const OP: u8, const TO_I: bool, const POP: bool>(
-    core: &mut Core<'_, '_>,
-    i: &Insn,
-) -> Result<(), Fault> {
+fn register<const OP: u8, const TO_I: bool, const POP: bool>(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     let env = ready(core)?;
     let n = index(i);
     let (destination, source) = if TO_I { (n, 0) } else { (0, n) };
@@ -223,10 +220,7 @@ fn compare_register<const UNORDERED: bool, const POPS: u8>(core: &mut Core<'_, '
 }
 
 /// FCOMI, FUCOMI and their popping forms. OF, SF and AF are cleared.
-fn compare_to_eflags<const UNORDERED: bool, const POP: bool>(
-    core: &mut Core<'_, '_>,
-    i: &Insn,
-) -> Result<(), Fault> {
+fn compare_to_eflags<const UNORDERED: bool, const POP: bool>(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     let env = ready(core)?;
     let n = index(i);
     let mut flags = Flags::new();
@@ -381,11 +375,8 @@ fn remainder<const NEAREST: bool>(core: &mut Core<'_, '_>, i: &Insn) -> Result<(
         F80::INDEFINITE
     } else {
         let (a, b) = (st(core, 0), st(core, 1));
-        let r = if NEAREST {
-            sf::remainder_nearest(a, b, env, &mut flags)
-        } else {
-            sf::remainder(a, b, env, &mut flags)
-        };
+        let r =
+            if NEAREST { sf::remainder_nearest(a, b, env, &mut flags) } else { sf::remainder(a, b, env, &mut flags) };
         conditions = r.conditions;
         clear = CONDITIONS;
         r.value

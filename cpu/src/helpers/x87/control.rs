@@ -233,10 +233,7 @@ fn load_environment<const WIDE: bool>(core: &mut Core<'_, '_>, i: &Insn) -> Resu
     Ok(())
 }
 /// FSTENV: afterwards all exceptions are masked.
-fn store_environment<const WIDE: bool, const WAITING: bool>(
-    core: &mut Core<'_, '_>,
-    i: &Insn,
-) -> Result<(), Fault> {
+fn store_environment<const WIDE: bool, const WAITING: bool>(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     available::<WAITING>(core)?;
     let image = environment_image::<WIDE>(core.cpu);
     let offset = core.offset(&i.mem);
