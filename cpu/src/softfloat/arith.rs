@@ -220,15 +220,13 @@ fn div_special(sign: u16, a: F80, b: F80, env: Env, flags: &mut Flags) -> F80 {
 /// The square root of `mantissa * 2^exponent` (unbiased, bit 63 set): exponent and `hi.lo`, as for [`quotient`].
 pub(super) fn root(exponent: i32, mantissa: u64) -> (i32, u64, u64) {
     let odd = exponent & 1;
-    let wide = (mantissa as u128) << (63 + odd);
-    let root = wide.isqrt();
-    let rest = wide - root * root;
+    let (root, rest) = wide::square_root((mantissa as u128) << (63 + odd));
     let lo = match rest {
         0 => 0,
-        _ if rest > root => 3 << 62,
+        _ if rest > root as u128 => 3 << 62,
         _ => 1 << 62,
     };
-    ((exponent - odd) >> 1, root as u64, lo)
+    ((exponent - odd) >> 1, root, lo)
 }
 
 /// FSQRT.

@@ -1,6 +1,6 @@
 //! 128-bit fixed point for the transcendental functions: products, quotients and series.
 
-/// The high 128 bits of the 256-bit product, a last-place error below 3.
+/// The high 128 bits of the 256-bit product.
 #[inline(always)]
 pub(super) fn mul_high(a: u128, b: u128) -> u128 {
     let (ah, al) = ((a >> 64) as u64 as u128, a as u64 as u128);
@@ -87,6 +87,43 @@ pub(super) fn divide(n: u128, d: u128) -> u128 {
     high << 64 | low
 }
 
+/// First approximations of 2^14 / sqrt(a) for the nine highest bits of 1/4 <= a < 1.
+const RECIPROCAL_ROOTS: [u16; 384] = {
+    let mut table = [0; 384];
+    let mut i = 0;
+    while i < 384 {
+        table[i] = ((1u64 << 38) / (2 * i as u64 + 257)).isqrt() as u16;
+        i += 1;
+    }
+    table
+};
+
+/// The integer square root of `n >= 2^126` and the remainder: two Newton steps for 1/√n, one for √n, and a last
+/// correction that makes it exact.
+pub(super) fn square_root(n: u128) -> (u64, u128) {
+    let high = |a: u64, b: u64| ((a as u128 * b as u128) >> 64) as u64;
+    // n * 2^-128 is a; comments give the scale of r, which approaches 1/√a.
+    let a = (n >> 64) as u64;
+    let r0 = RECIPROCAL_ROOTS[((a >> 55) as usize).saturating_sub(128)] as u64;
+    let t = (3 << 60) - (a >> 32) * (r0 * r0);
+    let r1 = (r0 * (t >> 14)) >> 31; // 2^30, 17 bits right
+    let t = (3 << 60) - high(a, r1 * r1);
+    let r2 = high(r1 << 30, t); // 2^57, 33 bits right
+    let near = high(a, r2) << 7;
+    let rest = n.wrapping_sub(near as u128 * near as u128) as i128;
+    let root = (near as i128 + (((rest >> 32) * r2 as i128) >> 90)).clamp(0, u64::MAX as i128);
+    let mut root = root as u128;
+    while root * root > n {
+        root -= 1;
+    }
+    let mut rest = n - root * root;
+    while rest > 2 * root {
+        rest -= 2 * root + 1;
+        root += 1;
+    }
+    (root as u64, rest)
+}
+
 /// `c[0] - c[1] z + c[2] z^2 - …` (or all plus) with `c` scaled by 2^127 and `z < 1` by 2^128, by Horner's rule.
 #[inline(always)]
 pub(super) fn series(coefficients: impl DoubleEndedIterator<Item = u128>, z: u128, alternate: bool) -> u128 {
@@ -94,4 +131,61 @@ pub(super) fn series(coefficients: impl DoubleEndedIterator<Item = u128>, z: u12
         let term = mul_high(sum, z);
         if alternate { c - term } else { c + term }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples() -> impl Iterator<Item = u128> {
+        let mut seed = 0x2545_f491_4f6c_dd1du64;
+        let mut next = move || {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            seed
+        };
+        (0..200_000).map(move |i| {
+            let n = (next() as u128) << 64 | next() as u128;
+            match i % 5 {
+                0 => n << (next() & 127),
+                1 => u128::MAX << (next() & 127),
+                2 => u128::MAX >> (next() & 127),
+                3 => (next() as u128).pow(2).wrapping_sub(i & 1),
+                _ => n,
+            }
+        })
+    }
+
+    #[test]
+    fn roots() {
+        for n in samples() {
+            let n = n | 1 << (126 + (n & 1));
+            let root = n.isqrt();
+            assert_eq!(square_root(n), (root as u64, n - root * root), "{n:x}");
+        }
+    }
+
+    #[test]
+    fn quotients() {
+        let mut previous = 1;
+        for n in samples() {
+            let d = (previous >> 64) as u64 | 1 << 63;
+            let small = n % ((d as u128) << 64);
+            assert_eq!(divide_128(small, d), ((small / d as u128) as u64, (small % d as u128) as u64));
+            let (d, n) = (previous | 1 << 127, n % (previous | 1 << 127));
+            let quotient = divide(n, d);
+            // n * 2^128 = quotient * d + rest, modulo 2^128.
+            assert!(0u128.wrapping_sub(quotient.wrapping_mul(d)) < d, "{n:x} {d:x}");
+            assert!(mul_high(quotient, d) <= n && n - mul_high(quotient, d) <= 1);
+            previous = n;
+        }
+    }
+
+    #[test]
+    fn products() {
+        assert_eq!(mul_high(u128::MAX, u128::MAX), u128::MAX - 1);
+        assert_eq!(mul_high(1 << 127, 1 << 127), 1 << 126);
+        assert_eq!(mul_high(1 << 64, 1 << 64), 1);
+    }
 }
