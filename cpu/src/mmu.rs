@@ -97,6 +97,23 @@ fn set_bits(core: &mut Core<'_, '_>, at: u64, entry: u64, set: u64, width: Width
     }
 }
 
+/// Reads the four page-directory pointers of PAE paging from the table at `cr3`.
+///
+/// # Errors
+/// #GP(0) when a present entry has reserved bits set (SDM vol. 3, section 4.4.1).
+pub(crate) fn load_pdptes(core: &mut Core<'_, '_>, cr3: u64) -> Result<[u64; 4], Fault> {
+    let table = cr3 & 0xffff_ffe0;
+    let reserved = u64::MAX << core.cpu.model.physical_bits() | 0x1e6;
+    let mut entries = [0; 4];
+    for (n, entry) in (0u64..).zip(entries.iter_mut()) {
+        *entry = read_entry(core, table + 8 * n, Width::Qword);
+        if *entry & P != 0 && *entry & reserved != 0 {
+            return Err(core.protection(0));
+        }
+    }
+    Ok(entries)
+}
+
 fn walk(core: &mut Core<'_, '_>, linear: u64, access: Access, user: bool) -> Result<u64, Fault> {
     let write = access == Access::Write;
     let nxe = core.cpu.msr.efer & efer::NXE != 0;
@@ -122,9 +139,9 @@ fn walk(core: &mut Core<'_, '_>, linear: u64, access: Access, user: bool) -> Res
         }
         if pde & PS != 0 && core.cpu.cr4 & cr4::PSE != 0 {
             // PSE-36: bits 13–16 are physical address bits 32–35 on processors that have them;
-            // bit 21 is reserved.
+            // bits 17–21 are reserved.
             let has_pse36 = core.cpu.model.physical_bits() > 32;
-            let reserved = if has_pse36 { 0x003e_0000 & !0x1e_0000 | 0x20_0000 } else { 0x003f_e000 };
+            let reserved = if has_pse36 { 0x003e_0000 } else { 0x003f_e000 };
             if pde & reserved != 0 {
                 return Err(core.page_fault(linear, error | ERR_P | ERR_RSVD));
             }
@@ -132,6 +149,7 @@ fn walk(core: &mut Core<'_, '_>, linear: u64, access: Access, user: bool) -> Res
                 return Err(core.page_fault(linear, error | ERR_P));
             }
             set_bits(core, pde_at, pde, if write { A | D } else { A }, Width::Dword);
+            core.env.tlb.note_large(linear);
             let high = if has_pse36 { (pde >> 13 & 0xf) << 32 } else { 0 };
             return Ok(high | pde & 0xffc0_0000 | linear & 0x3f_ffff);
         }
@@ -199,6 +217,9 @@ fn walk(core: &mut Core<'_, '_>, linear: u64, access: Access, user: bool) -> Res
             }
             let entry = read_entry(core, at, Width::Qword);
             set_bits(core, at, entry, if write { A | D } else { A }, Width::Qword);
+            if large {
+                core.env.tlb.note_large(linear);
+            }
             let mask = (1u64 << shift) - 1;
             return Ok(entry & 0x000f_ffff_ffff_f000 & !mask | linear & mask);
         }

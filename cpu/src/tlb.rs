@@ -25,6 +25,8 @@ pub struct Tlb {
     write: Box<[Entry; ENTRIES * 2]>,
     read_generation: u64,
     write_generation: u64,
+    /// One bit for each 4 MiB of the low 4 GiB: a page larger than 4 KiB was used there.
+    large: [u64; 16],
     /// Hits cannot be counted on the fast path; misses are.
     pub misses: u64,
     /// Number of flushes.
@@ -49,7 +51,15 @@ impl Tlb {
     /// An empty TLB.
     #[must_use]
     pub fn new() -> Tlb {
-        Tlb { read: table(), write: table(), read_generation: 0, write_generation: 0, misses: 0, flushes: 0 }
+        Tlb {
+            read: table(),
+            write: table(),
+            read_generation: 0,
+            write_generation: 0,
+            large: [0; 16],
+            misses: 0,
+            flushes: 0,
+        }
     }
     /// `user` as an index bit; the other bits are the page number's low bits.
     #[inline(always)]
@@ -87,7 +97,20 @@ impl Tlb {
             self.read.fill(EMPTY);
             self.read_generation = 0;
         }
+        self.large = [0; 16];
         self.flush_writes();
+    }
+    /// Remembers that a page larger than 4 KiB maps `linear`.
+    pub fn note_large(&mut self, linear: u64) {
+        let region = (linear >> 22) as usize & 1023;
+        self.large[region / 64] |= 1 << (region % 64);
+    }
+    /// Whether [`Tlb::flush_page`] may be too little for `linear`: a large page has been used
+    /// near it since the last flush.
+    #[must_use]
+    pub fn is_large(&self, linear: u64) -> bool {
+        let region = (linear >> 22) as usize & 1023;
+        self.large[region / 64] >> (region % 64) & 1 != 0
     }
     /// Forgets all permissions to write.
     pub fn flush_writes(&mut self) {
