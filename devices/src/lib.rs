@@ -20,6 +20,8 @@ pub mod floppy;
 pub mod fw_cfg;
 pub mod line;
 pub mod mouse;
+pub mod ne2000;
+pub mod network;
 pub mod parallel;
 pub mod pci;
 pub mod storage;
@@ -31,6 +33,7 @@ pub mod post;
 pub mod rtc;
 pub mod speaker;
 pub mod uart;
+pub mod vmport;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod vga;

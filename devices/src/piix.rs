@@ -5,8 +5,9 @@
 //! [`IsaBridge`]: register 0 is the reset control (port CF9h); function 0 of the device.
 //!
 //! [`PowerManagement`]: registers 000h–03Fh the power management block, 100h–10Fh the SMBus host
-//! controller, 200h and 201h the APM control and status (ports B2h, B3h); function 3. Where the
-//! first two lie is answered by [`PciFunction::bar`] with the indices 0 and 1, though they are
+//! controller, 200h and 201h the APM control and status (ports B2h, B3h), 300h–303h the general
+//! purpose event registers once more (ports AFE0h–AFE3h, where the ACPI tables of virtual PCs look
+//! for them); function 3. Where the first two lie is answered by [`PciFunction::bar`] with the indices 0 and 1, though they are
 //! not at the places of base address registers.
 //!
 //! Not emulated: system management mode (the block reports that it is already set up, and the
@@ -200,6 +201,10 @@ const SMBUS_SIZE: u16 = 0x10;
 const SMBUS_REGISTERS: u16 = 0x100;
 /// Where the APM ports begin in the device's registers.
 const APM_REGISTERS: u16 = 0x200;
+/// Where the second view of the general purpose events begins.
+const EVENT_REGISTERS: u16 = 0x300;
+/// The general purpose event status in the power management block.
+const EVENT_STATUS: u16 = 0x0c;
 
 const STATUS_TIMER: u16 = 1 << 0;
 const STATUS_GLOBAL: u16 = 1 << 5;
@@ -423,6 +428,7 @@ impl PortIo for PowerManagement {
                 SMBUS_REGISTERS..0x110 => self.read_smbus(at - SMBUS_REGISTERS),
                 APM_REGISTERS => self.state.apm_control,
                 0x201 => self.state.apm_status,
+                EVENT_REGISTERS..0x304 => self.read_block(at - EVENT_REGISTERS + EVENT_STATUS),
                 _ => return None,
             };
             value |= u32::from(byte) << (8 * lane);
@@ -439,6 +445,7 @@ impl PortIo for PowerManagement {
                 SMBUS_REGISTERS..0x110 => self.write_smbus(at - SMBUS_REGISTERS, byte),
                 APM_REGISTERS => self.write_apm(byte),
                 0x201 => self.state.apm_status = byte,
+                EVENT_REGISTERS..0x304 => self.write_block(at - EVENT_REGISTERS + EVENT_STATUS, byte),
                 _ => return None,
             }
         }
@@ -590,6 +597,14 @@ mod tests {
         assert!(!bench.device.take_power_off());
         bench.write_wide(4, Width::Word, 0x2001);
         assert!(bench.device.take_power_off() && !bench.device.take_power_off());
+    }
+
+    #[test]
+    fn general_purpose_events_in_both_places() {
+        let (mut bench, _) = power();
+        bench.write_wide(0x302, Width::Word, 0x0104);
+        assert_eq!(bench.try_read(0x0e, Width::Word), Some(0x0104));
+        assert_eq!(bench.try_read(0x300, Width::Word), Some(0));
     }
 
     #[test]
