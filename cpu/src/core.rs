@@ -47,6 +47,8 @@ pub struct Env<'e> {
     pub tlb: &'e mut Tlb,
     /// Set together with every [`Fault`].
     pub leave: Leave,
+    /// An operation of the current block was left: `leave` says why.
+    pub left: bool,
     /// Exactly one instruction is being run: accesses to devices and stores to code may be made.
     pub stepping: bool,
     /// `ticks` when the run began, plus the whole budget: `end_ticks - remaining` is now.
@@ -56,7 +58,13 @@ pub struct Env<'e> {
     /// Address-translation state changed (CR0, CR3, CR4, A20…): the engine drops what it
     /// derived from it before the next instruction. Set by helpers.
     pub flush_code: bool,
+    /// Where the block that just ran goes on: 0 its jump target, 1 the instruction behind it,
+    /// [`INDIRECT`] somewhere else.
+    pub successor: u8,
 }
+
+/// See [`Env::successor`].
+pub const INDIRECT: u8 = 2;
 
 /// Processor state and surroundings, as helpers see them.
 pub struct Core<'c, 'e> {
@@ -171,6 +179,22 @@ impl<'e> Core<'_, 'e> {
             return Ok(());
         }
         self.write_slow(linear, width, value, user)
+    }
+    /// Loads at a linear address what a store will replace: faults as the store would.
+    #[inline(always)]
+    pub fn read_linear_to_modify(&mut self, linear: u64, width: Width) -> Result<u64, Fault> {
+        let user = self.cpu.cpl == 3;
+        if let Some(page) = self.env.tlb.write(linear, width.bytes(), user) {
+            return Ok(load(self.env.memory, page, linear, width));
+        }
+        self.modify_slow(linear, width, user)
+    }
+    #[cold]
+    #[inline(never)]
+    fn modify_slow(&mut self, linear: u64, width: Width, user: bool) -> Result<u64, Fault> {
+        self.check_alignment(linear, width.bytes(), user)?;
+        self.probe_linear(linear, width.bytes(), Access::Write, user)?;
+        self.read_linear(linear, width)
     }
     /// Loads as the processor itself does (descriptor tables, TSS): supervisor privilege.
     pub fn read_system(&mut self, linear: u64, width: Width) -> Result<u64, Fault> {

@@ -43,6 +43,16 @@ pub enum FlagsOf {
     Add,
     /// `r = a - b`.
     Sub,
+    /// `r = a + b + carry`; the carry follows from the other three.
+    Adc,
+    /// `r = a - b - borrow`; the borrow follows from the other three.
+    Sbb,
+    /// `r = a << b`, `b` ≥ 1 and possibly beyond the width.
+    Shl,
+    /// `r = a >> b`, `b` ≥ 1, unsigned.
+    Shr,
+    /// `r = a >> b`, `b` ≥ 1, signed.
+    Sar,
     /// A bitwise operation: CF = OF = 0. AF, which the manual leaves undefined, is 0.
     Logic,
     /// `r = a + 1`; CF is bit 0 of `b`.
@@ -103,6 +113,9 @@ pub struct LazyFlags {
     pub of: FlagsOf,
     /// Its operand width.
     pub width: Width,
+    /// CF and OF where a later instruction changed only them: bits 0 and 1 the values, bits 2 and
+    /// 3 whether they hold.
+    pub over: u8,
     /// First operand, or flag bits (see [`FlagsOf`]).
     pub a: u64,
     /// Second operand.
@@ -113,7 +126,7 @@ pub struct LazyFlags {
 
 impl Default for LazyFlags {
     fn default() -> Self {
-        LazyFlags { of: FlagsOf::All, width: Width::Dword, a: 0, b: 0, r: 1 }
+        LazyFlags { of: FlagsOf::All, width: Width::Dword, over: 0, a: 0, b: 0, r: 0 }
     }
 }
 
@@ -121,23 +134,50 @@ impl LazyFlags {
     /// Records an operation.
     #[inline(always)]
     pub fn record(&mut self, of: FlagsOf, width: Width, a: u64, b: u64, r: u64) {
-        *self = LazyFlags { of, width, a, b, r };
+        *self = LazyFlags { of, width, over: 0, a, b, r };
     }
     /// Sets all six status flags from EFLAGS bits.
     #[inline]
     pub fn set_all(&mut self, bits: u64) {
-        *self = LazyFlags { of: FlagsOf::All, width: Width::Dword, a: bits & STATUS, b: 0, r: 0 };
+        *self = LazyFlags { of: FlagsOf::All, width: Width::Dword, over: 0, a: bits & STATUS, b: 0, r: 0 };
+    }
+    /// Changes only CF.
+    #[inline(always)]
+    pub fn set_cf(&mut self, cf: bool) {
+        self.over = self.over & !1 | 4 | u8::from(cf);
+    }
+    /// Changes only CF and OF.
+    #[inline(always)]
+    pub fn set_cf_of(&mut self, cf: bool, of: bool) {
+        self.over = 12 | u8::from(cf) | u8::from(of) << 1;
     }
     /// Carry.
     #[inline(always)]
     #[must_use]
     pub fn cf(&self) -> bool {
+        if self.over & 4 != 0 {
+            return self.over & 1 != 0;
+        }
         match self.of {
             FlagsOf::Add => self.r < self.a,
             FlagsOf::Sub => self.a < self.b,
             FlagsOf::Logic => false,
             FlagsOf::Inc | FlagsOf::Dec => self.b & 1 != 0,
             FlagsOf::All | FlagsOf::Partial => self.a & CF != 0,
+            FlagsOf::Adc => {
+                let carry = self.r.wrapping_sub(self.a).wrapping_sub(self.b) & 1 != 0;
+                self.r < self.a || carry && self.r == self.a
+            }
+            FlagsOf::Sbb => {
+                let borrow = self.a.wrapping_sub(self.b).wrapping_sub(self.r) & 1 != 0;
+                self.a < self.b || borrow && self.a == self.b
+            }
+            FlagsOf::Shl => {
+                let bits = u64::from(self.width.bits());
+                self.b <= bits && self.a >> (bits - self.b) & 1 != 0
+            }
+            FlagsOf::Shr => self.b <= 64 && self.a >> (self.b - 1) & 1 != 0,
+            FlagsOf::Sar => self.width.sign_extend(self.a) >> (self.b.min(64) - 1) & 1 != 0,
         }
     }
     /// Zero.
@@ -171,14 +211,19 @@ impl LazyFlags {
     #[inline(always)]
     #[must_use]
     pub fn of(&self) -> bool {
+        if self.over & 8 != 0 {
+            return self.over & 2 != 0;
+        }
         let top = self.width.bits() - 1;
         match self.of {
-            FlagsOf::Add => ((self.a ^ self.r) & (self.b ^ self.r)) >> top & 1 != 0,
-            FlagsOf::Sub => ((self.a ^ self.b) & (self.a ^ self.r)) >> top & 1 != 0,
-            FlagsOf::Logic => false,
+            FlagsOf::Add | FlagsOf::Adc => ((self.a ^ self.r) & (self.b ^ self.r)) >> top & 1 != 0,
+            FlagsOf::Sub | FlagsOf::Sbb => ((self.a ^ self.b) & (self.a ^ self.r)) >> top & 1 != 0,
+            FlagsOf::Logic | FlagsOf::Sar => false,
             FlagsOf::Inc => self.r == 1 << top,
             FlagsOf::Dec => self.r == (1 << top) - 1,
             FlagsOf::All | FlagsOf::Partial => self.a & OF != 0,
+            FlagsOf::Shl => (self.r >> top & 1 != 0) != self.cf(),
+            FlagsOf::Shr => (self.r ^ self.r << 1) >> top & 1 != 0,
         }
     }
     /// Auxiliary carry.
@@ -186,8 +231,8 @@ impl LazyFlags {
     #[must_use]
     pub fn af(&self) -> bool {
         match self.of {
-            FlagsOf::Add | FlagsOf::Sub => (self.a ^ self.b ^ self.r) & 0x10 != 0,
-            FlagsOf::Logic => false,
+            FlagsOf::Add | FlagsOf::Sub | FlagsOf::Adc | FlagsOf::Sbb => (self.a ^ self.b ^ self.r) & 0x10 != 0,
+            FlagsOf::Logic | FlagsOf::Shl | FlagsOf::Shr | FlagsOf::Sar => false,
             FlagsOf::Inc => self.r & 0xf == 0,
             FlagsOf::Dec => self.r & 0xf == 0xf,
             FlagsOf::All | FlagsOf::Partial => self.a & AF != 0,
@@ -219,8 +264,8 @@ impl LazyFlags {
     #[inline(always)]
     fn less(&self) -> bool {
         match self.of {
-            FlagsOf::Sub => self.width.sign_extend(self.a) < self.width.sign_extend(self.b),
-            FlagsOf::Logic => self.sf(),
+            FlagsOf::Sub if self.over == 0 => self.width.sign_extend(self.a) < self.width.sign_extend(self.b),
+            FlagsOf::Logic if self.over == 0 => self.sf(),
             _ => self.sf() != self.of(),
         }
     }
@@ -228,7 +273,7 @@ impl LazyFlags {
     #[inline]
     #[must_use]
     pub fn bits(&self) -> u64 {
-        if self.of == FlagsOf::All {
+        if self.of == FlagsOf::All && self.over == 0 {
             return self.a & STATUS;
         }
         u64::from(self.cf()) * CF
@@ -286,6 +331,14 @@ mod tests {
                     let bits = f.bits();
                     f.settle();
                     assert_eq!(f.bits(), bits);
+                    for carry in [0u64, 1] {
+                        let wide = u128::from(a) + u128::from(b) + u128::from(carry);
+                        f.record(FlagsOf::Adc, width, a, b, wide as u64 & width.mask());
+                        assert_eq!(f.cf(), wide > u128::from(width.mask()), "{a:x}+{b:x}+{carry}");
+                        let r = a.wrapping_sub(b).wrapping_sub(carry) & width.mask();
+                        f.record(FlagsOf::Sbb, width, a, b, r);
+                        assert_eq!(f.cf(), u128::from(a) < u128::from(b) + u128::from(carry));
+                    }
                 }
             }
         }

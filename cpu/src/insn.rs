@@ -2,6 +2,7 @@
 
 use crate::core::{Core, Fault};
 use crate::flags::Cond;
+use crate::semantics::Opcode;
 use crate::state::{Seg, Width};
 pub use iced_x86::{Code, Mnemonic};
 
@@ -76,6 +77,8 @@ pub struct Address {
     pub shift: u8,
     /// Address width: offsets wrap at it.
     pub width: Width,
+    /// The segment is flat and the address 32 bits wide: the offset is the linear address.
+    pub flat: bool,
     /// Displacement, sign-extended.
     pub disp: u64,
 }
@@ -100,6 +103,8 @@ pub type Helper = fn(&mut Core<'_, '_>, &Insn) -> Result<(), Fault>;
 /// A decoded instruction.
 #[derive(Clone, Copy)]
 pub struct Insn {
+    /// Which semantics function; [`Opcode::Helper`] for those that are a helper alone.
+    pub op: Opcode,
     /// Operands in the order of the Intel manual: destination first.
     pub ops: [Operand; 3],
     /// Operand width: that of the first operand where operands differ. For stack, string and
@@ -130,16 +135,18 @@ pub struct Insn {
     pub imm2: u8,
     /// IP of this instruction (offset in CS).
     pub ip: u64,
+    /// IP of the next instruction; the 8086 wraps it at 64 KiB.
+    pub next: u64,
     /// The helper, for instructions that are not expressed over [`crate::micro::Micro`].
     pub helper: Helper,
 }
 
 impl Insn {
-    /// IP of the next instruction, wrapped as the code segment's size says.
+    /// IP of the next instruction.
     #[inline(always)]
     #[must_use]
     pub fn next_ip(&self) -> u64 {
-        self.ip.wrapping_add(u64::from(self.len))
+        self.next
     }
     /// Destination operand.
     #[inline(always)]

@@ -6,13 +6,17 @@
 
 pub mod bus;
 pub mod core;
+pub mod decode;
 pub mod engine;
 pub mod flags;
 pub mod helpers;
 pub mod insn;
+pub mod interpreter;
 pub mod memory;
+pub mod micro;
 pub mod mmu;
 pub mod model;
+pub mod semantics;
 pub mod softfloat;
 pub mod state;
 pub mod tlb;

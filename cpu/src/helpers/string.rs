@@ -1,0 +1,340 @@
+//! String instructions, with and without REP.
+//!
+//! Each iteration is restartable: registers move with it, so that a fault, an interrupt or the
+//! end of the budget leaves whole iterations behind. An iteration counts as one instruction.
+
+use crate::bus::Cycle;
+use crate::core::{Access, Core, Fault};
+use crate::flags::FlagsOf;
+use crate::helpers::io;
+use crate::insn::{Helper, Insn, Mnemonic, Rep};
+use crate::memory::PAGE;
+use crate::state::{Seg, Width, gpr};
+
+/// The helper for a string instruction.
+#[must_use]
+pub fn lookup(m: Mnemonic) -> Option<Helper> {
+    use Mnemonic as M;
+    Some(match m {
+        M::Movsb | M::Movsw | M::Movsd | M::Movsq => movs,
+        M::Stosb | M::Stosw | M::Stosd | M::Stosq => stos,
+        M::Lodsb | M::Lodsw | M::Lodsd | M::Lodsq => lods,
+        M::Cmpsb | M::Cmpsw | M::Cmpsd | M::Cmpsq => cmps,
+        M::Scasb | M::Scasw | M::Scasd | M::Scasq => scas,
+        M::Insb | M::Insw | M::Insd => ins,
+        M::Outsb | M::Outsw | M::Outsd => outs,
+        _ => return None,
+    })
+}
+
+/// INS and OUTS reach devices.
+#[must_use]
+pub fn is_io(m: Mnemonic) -> bool {
+    use Mnemonic as M;
+    matches!(m, M::Insb | M::Insw | M::Insd | M::Outsb | M::Outsw | M::Outsd)
+}
+
+/// The course of one string instruction.
+struct Course {
+    width: Width,
+    address: Width,
+    repeated: bool,
+    down: bool,
+}
+
+impl Course {
+    fn new(core: &Core<'_, '_>, i: &Insn) -> Course {
+        let width = match i.mnemonic {
+            Mnemonic::Movsb | Mnemonic::Stosb | Mnemonic::Lodsb | Mnemonic::Cmpsb | Mnemonic::Scasb | Mnemonic::Insb | Mnemonic::Outsb => Width::Byte,
+            Mnemonic::Movsw | Mnemonic::Stosw | Mnemonic::Lodsw | Mnemonic::Cmpsw | Mnemonic::Scasw | Mnemonic::Insw | Mnemonic::Outsw => Width::Word,
+            Mnemonic::Movsq | Mnemonic::Stosq | Mnemonic::Lodsq | Mnemonic::Cmpsq | Mnemonic::Scasq => Width::Qword,
+            _ => Width::Dword,
+        };
+        Course { width, address: i.mem.width, repeated: i.rep != Rep::No, down: core.cpu.flag(crate::flags::bits::DF) }
+    }
+    /// Iterations still to do.
+    fn left(&self, core: &Core<'_, '_>) -> u64 {
+        if self.repeated { core.cpu.gpr.read(gpr::CX, self.address) } else { 1 }
+    }
+    fn offset(&self, core: &Core<'_, '_>, register: u8) -> u64 {
+        core.cpu.gpr.read(register, self.address)
+    }
+    /// Moves an index register by `n` iterations.
+    fn advance(&self, core: &mut Core<'_, '_>, register: u8, n: u64) {
+        let delta = n * self.width.bytes();
+        let old = core.cpu.gpr.read(register, self.address);
+        let new = if self.down { old.wrapping_sub(delta) } else { old.wrapping_add(delta) };
+        core.cpu.gpr.write(register, self.address, new & self.address.mask());
+    }
+    /// Counts `n` iterations as done.
+    fn count(&self, core: &mut Core<'_, '_>, n: u64) {
+        core.env.remaining -= n as i64;
+        if self.repeated {
+            let left = core.cpu.gpr.read(gpr::CX, self.address).wrapping_sub(n);
+            core.cpu.gpr.write(gpr::CX, self.address, left & self.address.mask());
+        }
+    }
+    /// How many iterations the budget allows now, at least one.
+    fn allowed(&self, core: &Core<'_, '_>) -> u64 {
+        (core.env.remaining + 1).max(1) as u64
+    }
+    /// All done: the instruction itself was paid for when its block began.
+    fn finish(&self, core: &mut Core<'_, '_>) -> Result<(), Fault> {
+        core.env.remaining += 1;
+        Ok(())
+    }
+    /// The budget is used up, or the board wants attention: the rest comes later.
+    fn pause(&self, core: &mut Core<'_, '_>) -> Result<(), Fault> {
+        core.env.remaining += 1;
+        Err(core.again())
+    }
+    /// Iterations upwards from `offset` that stay within one page and the offset's width.
+    fn room(&self, core: &Core<'_, '_>, seg: Seg, offset: u64) -> u64 {
+        let linear = core.wrap_linear(core.cpu.segment(seg).base.wrapping_add(offset));
+        let page = (PAGE - linear % PAGE) / self.width.bytes();
+        let wrap = (self.address.mask() - offset) / self.width.bytes();
+        page.min(wrap)
+    }
+}
+
+fn movs(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
+    let c = Course::new(core, i);
+    if c.repeated && c.left(core) == 0 {
+        return Ok(());
+    }
+    loop {
+        let (from, to) = (c.offset(core, gpr::SI), c.offset(core, gpr::DI));
+        let n = c.left(core).min(c.allowed(core));
+        let done = if n > 1 && !c.down { move_bulk(core, i, &c, from, to, n)? } else { 0 };
+        let done = if done == 0 {
+            let value = core.load(i.mem.seg, from, c.width)?;
+            core.store(Seg::Es, to, c.width, value)?;
+            1
+        } else {
+            done
+        };
+        c.advance(core, gpr::SI, done);
+        c.advance(core, gpr::DI, done);
+        let more = c.repeated && c.left(core) != done;
+        c.count(core, done);
+        if !more {
+            return c.finish(core);
+        }
+        if core.env.remaining < 0 {
+            return c.pause(core);
+        }
+    }
+}
+
+/// Copies up to `n` units inside one page each way when both are plain memory that is in the TLB;
+/// 0 when not.
+fn move_bulk(core: &mut Core<'_, '_>, i: &Insn, c: &Course, from: u64, to: u64, n: u64) -> Result<u64, Fault> {
+    let n = n.min(c.room(core, i.mem.seg, from)).min(c.room(core, Seg::Es, to));
+    if n < 2 {
+        return Ok(0);
+    }
+    let bytes = n * c.width.bytes();
+    let user = core.cpu.cpl == 3;
+    let fits = |core: &Core<'_, '_>, seg: Seg, offset: u64, write: bool| {
+        let s = core.cpu.segment(seg);
+        offset + bytes <= if write { s.write_end } else { s.read_end }
+    };
+    if !fits(core, i.mem.seg, from, false) || !fits(core, Seg::Es, to, true) {
+        return Ok(0);
+    }
+    let source = core.linear(i.mem.seg, from, bytes, Access::Read)?;
+    let target = core.linear(Seg::Es, to, bytes, Access::Write)?;
+    let (Some(source_page), Some(target_page)) =
+        (core.env.tlb.read(source, bytes, user), core.env.tlb.write(target, bytes, user))
+    else {
+        return Ok(0);
+    };
+    let (so, to) = (source % PAGE, target % PAGE);
+    let memory = &mut *core.env.memory;
+    if source_page == target_page && to > so && to < so + bytes {
+        // Overlapping upwards: later units read what earlier ones wrote.
+        let page = memory.page_mut(target_page);
+        let (so, to, unit) = (so as usize, to as usize, c.width.bytes() as usize);
+        for k in 0..n as usize {
+            page.copy_within(so + k * unit..so + (k + 1) * unit, to + k * unit);
+        }
+    } else {
+        memory.copy_within(source_page, so, target_page, to, bytes as usize);
+    }
+    Ok(n)
+}
+
+fn stos(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
+    let c = Course::new(core, i);
+    if c.repeated && c.left(core) == 0 {
+        return Ok(());
+    }
+    let value = core.cpu.gpr.read(gpr::AX, c.width);
+    loop {
+        let to = c.offset(core, gpr::DI);
+        let n = c.left(core).min(c.allowed(core));
+        let mut done = 0;
+        if n > 1 && !c.down {
+            let n = n.min(c.room(core, Seg::Es, to));
+            let bytes = n * c.width.bytes();
+            if n > 1 && to + bytes <= core.cpu.segment(Seg::Es).write_end {
+                let linear = core.linear(Seg::Es, to, bytes, Access::Write)?;
+                if let Some(page) = core.env.tlb.write(linear, bytes, core.cpu.cpl == 3) {
+                    let at = (linear % PAGE) as usize;
+                    let target = &mut core.env.memory.page_mut(page)[at..at + bytes as usize];
+                    let pattern = value.to_le_bytes();
+                    match c.width {
+                        Width::Byte => target.fill(pattern[0]),
+                        _ if pattern[..c.width.bytes() as usize].iter().all(|&b| b == pattern[0]) => target.fill(pattern[0]),
+                        Width::Word => target.as_chunks_mut::<2>().0.fill([pattern[0], pattern[1]]),
+                        Width::Dword => target.as_chunks_mut::<4>().0.fill([pattern[0], pattern[1], pattern[2], pattern[3]]),
+                        Width::Qword => target.as_chunks_mut::<8>().0.fill(pattern),
+                    }
+                    done = n;
+                }
+            }
+        }
+        if done == 0 {
+            core.store(Seg::Es, to, c.width, value)?;
+            done = 1;
+        }
+        c.advance(core, gpr::DI, done);
+        let more = c.repeated && c.left(core) != done;
+        c.count(core, done);
+        if !more {
+            return c.finish(core);
+        }
+        if core.env.remaining < 0 {
+            return c.pause(core);
+        }
+    }
+}
+
+fn lods(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
+    let c = Course::new(core, i);
+    if c.repeated && c.left(core) == 0 {
+        return Ok(());
+    }
+    loop {
+        let from = c.offset(core, gpr::SI);
+        let value = core.load(i.mem.seg, from, c.width)?;
+        core.cpu.gpr.write(gpr::AX, c.width, value);
+        c.advance(core, gpr::SI, 1);
+        let more = c.repeated && c.left(core) != 1;
+        c.count(core, 1);
+        if !more {
+            return c.finish(core);
+        }
+        if core.env.remaining < 0 {
+            return c.pause(core);
+        }
+    }
+}
+
+/// REPE goes on while the values are equal, REPNE while they differ.
+fn goes_on(rep: Rep, a: u64, b: u64) -> bool {
+    match rep {
+        Rep::Rep => a == b,
+        Rep::Repne => a != b,
+        Rep::No => false,
+    }
+}
+
+fn cmps(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
+    let c = Course::new(core, i);
+    if c.repeated && c.left(core) == 0 {
+        return Ok(());
+    }
+    loop {
+        let a = core.load(i.mem.seg, c.offset(core, gpr::SI), c.width)?;
+        let b = core.load(Seg::Es, c.offset(core, gpr::DI), c.width)?;
+        c.advance(core, gpr::SI, 1);
+        c.advance(core, gpr::DI, 1);
+        core.cpu.lazy.record(FlagsOf::Sub, c.width, a, b, a.wrapping_sub(b) & c.width.mask());
+        let more = goes_on(i.rep, a, b) && c.left(core) != 1;
+        c.count(core, 1);
+        if !more {
+            return c.finish(core);
+        }
+        if core.env.remaining < 0 {
+            return c.pause(core);
+        }
+    }
+}
+
+fn scas(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
+    let c = Course::new(core, i);
+    if c.repeated && c.left(core) == 0 {
+        return Ok(());
+    }
+    let a = core.cpu.gpr.read(gpr::AX, c.width);
+    loop {
+        let b = core.load(Seg::Es, c.offset(core, gpr::DI), c.width)?;
+        c.advance(core, gpr::DI, 1);
+        core.cpu.lazy.record(FlagsOf::Sub, c.width, a, b, a.wrapping_sub(b) & c.width.mask());
+        let more = goes_on(i.rep, a, b) && c.left(core) != 1;
+        c.count(core, 1);
+        if !more {
+            return c.finish(core);
+        }
+        if core.env.remaining < 0 {
+            return c.pause(core);
+        }
+    }
+}
+
+fn ins(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
+    let c = Course::new(core, i);
+    let port = core.cpu.gpr.read(gpr::DX, Width::Word) as u16;
+    io::check_permission(core, port, c.width)?;
+    if c.repeated && c.left(core) == 0 {
+        return Ok(());
+    }
+    let unit = c.width.bytes();
+    let mut buffer = [0u8; PAGE as usize];
+    loop {
+        let to = c.offset(core, gpr::DI);
+        let n = c.left(core).min(c.allowed(core));
+        let n = if c.down || n == 1 { 1 } else { n.min(c.room(core, Seg::Es, to)).max(1) };
+        // A run that does not fit the segment as a whole goes one by one up to the fault.
+        let n = if to + n * unit <= core.cpu.segment(Seg::Es).write_end { n } else { 1 };
+        core.probe_store(Seg::Es, to, n * unit)?;
+        let part = &mut buffer[..(n * unit) as usize];
+        let ticks = core.ticks();
+        let done = core.env.bus.port_read_block(Cycle { memory: core.env.memory, ticks }, port, c.width, part).clamp(1, n as usize);
+        core.store_bytes(Seg::Es, to, &buffer[..done * unit as usize])?;
+        let done = done as u64;
+        c.advance(core, gpr::DI, done);
+        let more = c.repeated && c.left(core) != done;
+        c.count(core, done);
+        if !more {
+            return c.finish(core);
+        }
+        if core.env.remaining < 0 || core.env.bus.attention() {
+            return c.pause(core);
+        }
+    }
+}
+
+fn outs(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
+    let c = Course::new(core, i);
+    let port = core.cpu.gpr.read(gpr::DX, Width::Word) as u16;
+    io::check_permission(core, port, c.width)?;
+    if c.repeated && c.left(core) == 0 {
+        return Ok(());
+    }
+    loop {
+        let value = core.load(i.mem.seg, c.offset(core, gpr::SI), c.width)?;
+        let (bus, cycle) = core.cycle();
+        bus.port_write(cycle, port, c.width, value as u32);
+        c.advance(core, gpr::SI, 1);
+        let more = c.repeated && c.left(core) != 1;
+        c.count(core, 1);
+        if !more {
+            return c.finish(core);
+        }
+        if core.env.remaining < 0 || core.env.bus.attention() {
+            return c.pause(core);
+        }
+    }
+}

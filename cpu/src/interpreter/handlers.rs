@@ -1,0 +1,339 @@
+//! Handlers: one semantics function specialised for operand kinds, width and addressing.
+//!
+//! A handler carries out its operation and calls the next one in tail position, so that a block
+//! runs as a chain of sibling calls. The depth is bounded by the block length also where the
+//! compiler does not turn the calls into jumps.
+
+use crate::core::{Core, Env, Fault, Leave};
+use crate::decode::Lowered;
+use crate::flags::Cond;
+use crate::insn::{Insn, Operand, OperandKind};
+use crate::micro::Micro;
+use crate::semantics::{self, Opcode, Semantics};
+use crate::state::{CpuState, Exception, Width};
+
+/// A handler: carries out `op`, then those in `rest`.
+pub type Handler = fn(&mut CpuState, &mut Env<'_>, &Op, &[Op]);
+
+/// An operation of a block.
+#[derive(Clone, Copy)]
+pub struct Op {
+    /// The specialised code.
+    pub handler: Handler,
+    /// The instruction.
+    pub insn: Insn,
+}
+
+/// Operand kinds to specialise on.
+const ANY: u8 = 0;
+const REG: u8 = 1;
+const IMM: u8 = 2;
+const MEM: u8 = 3;
+const FLAT: u8 = 4;
+
+#[inline(always)]
+fn operand<const KIND: u8>(o: Operand) -> Operand {
+    match KIND {
+        REG => Operand { kind: OperandKind::Reg, index: o.index },
+        IMM => Operand::IMM,
+        MEM | FLAT => Operand::MEM,
+        _ => o,
+    }
+}
+
+#[inline(always)]
+const fn width<const W: u8>(w: Width) -> Width {
+    match W {
+        1 => Width::Byte,
+        2 => Width::Word,
+        4 => Width::Dword,
+        8 => Width::Qword,
+        _ => w,
+    }
+}
+
+/// The instruction with its decoded facts turned into constants.
+#[inline(always)]
+fn specialise<const D: u8, const S: u8, const W: u8>(i: &Insn) -> Insn {
+    let mut i = *i;
+    i.ops[0] = operand::<D>(i.ops[0]);
+    i.ops[1] = operand::<S>(i.ops[1]);
+    i.width = width::<W>(i.width);
+    if D == FLAT || S == FLAT {
+        i.mem.flat = true;
+        i.mem.width = Width::Dword;
+    } else if D == MEM || S == MEM {
+        i.mem.flat = false;
+    }
+    i
+}
+
+#[inline(always)]
+fn next(cpu: &mut CpuState, env: &mut Env<'_>, rest: &[Op]) {
+    if let Some((op, rest)) = rest.split_first() {
+        (op.handler)(cpu, env, op, rest);
+    }
+}
+
+/// An operation could not be carried out: takes back what was paid for it and the rest.
+#[cold]
+#[inline(never)]
+fn leave(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest: &[Op]) {
+    env.left = true;
+    env.remaining += rest.len() as i64;
+    cpu.rip = op.insn.ip;
+    match env.leave {
+        // Delivering an exception takes the time of one instruction.
+        Leave::Exception(Exception { is_trap: true, .. }) => cpu.rip = op.insn.next_ip(),
+        Leave::Exception(_) | Leave::Again => {}
+        Leave::Step => env.remaining += 1,
+    }
+}
+
+fn run<S: Semantics, const D: u8, const SRC: u8, const W: u8>(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest: &[Op]) {
+    let i = specialise::<D, SRC, W>(&op.insn);
+    let result = S::run(&mut Core { cpu, env }, &i);
+    if result.is_err() {
+        return leave(cpu, env, op, rest);
+    }
+    next(cpu, env, rest);
+}
+
+/// As `run`, for instructions that end a block.
+fn run_last<S: Semantics, const D: u8, const SRC: u8, const W: u8>(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest: &[Op]) {
+    let i = specialise::<D, SRC, W>(&op.insn);
+    let result = S::run(&mut Core { cpu, env }, &i);
+    if result.is_err() {
+        leave(cpu, env, op, rest);
+    }
+}
+
+fn run_jcc<const CC: usize>(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest: &[Op]) {
+    let cond = const { Cond::ALL[CC] };
+    let mut core = Core { cpu, env };
+    let c = core.cond(cond);
+    if core.branch(&op.insn, c).is_err() {
+        leave(cpu, env, op, rest);
+    }
+}
+
+#[inline(never)]
+fn call(cpu: &mut CpuState, env: &mut Env<'_>, insn: &Insn) -> Result<(), Fault> {
+    (insn.helper)(&mut Core { cpu, env }, insn)
+}
+
+fn run_helper(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest: &[Op]) {
+    cpu.rip = op.insn.next_ip();
+    if call(cpu, env, &op.insn).is_err() {
+        return leave(cpu, env, op, rest);
+    }
+    next(cpu, env, rest);
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Any,
+    Reg,
+    Imm,
+    Mem,
+    Flat,
+}
+
+fn shape(i: &Insn, o: Operand) -> Shape {
+    match o.kind {
+        OperandKind::Reg => Shape::Reg,
+        OperandKind::Imm => Shape::Imm,
+        OperandKind::Mem if i.mem.flat => Shape::Flat,
+        OperandKind::Mem => Shape::Mem,
+        _ => Shape::Any,
+    }
+}
+
+macro_rules! by_width {
+    ($w:expr, $run:ident, $s:ty, $d:ident, $src:ident) => {
+        match $w {
+            Width::Byte => $run::<$s, $d, $src, 1>,
+            Width::Word => $run::<$s, $d, $src, 2>,
+            Width::Dword => $run::<$s, $d, $src, 4>,
+            Width::Qword => $run::<$s, $d, $src, 8>,
+        }
+    };
+}
+
+/// Two operands, the first of which may be memory.
+fn binary<S: Semantics>(i: &Insn) -> Handler {
+    use Shape as P;
+    let w = i.width;
+    match (shape(i, i.ops[0]), shape(i, i.ops[1])) {
+        (P::Reg, P::Reg) => by_width!(w, run, S, REG, REG),
+        (P::Reg, P::Imm) => by_width!(w, run, S, REG, IMM),
+        (P::Reg, P::Flat) => by_width!(w, run, S, REG, FLAT),
+        (P::Flat, P::Reg) => by_width!(w, run, S, FLAT, REG),
+        (P::Flat, P::Imm) => by_width!(w, run, S, FLAT, IMM),
+        (P::Reg, P::Mem) => by_width!(w, run, S, REG, MEM),
+        (P::Mem, P::Reg) => by_width!(w, run, S, MEM, REG),
+        (P::Mem, P::Imm) => by_width!(w, run, S, MEM, IMM),
+        _ => by_width!(w, run, S, ANY, ANY),
+    }
+}
+
+/// One operand.
+fn unary<S: Semantics>(i: &Insn) -> Handler {
+    let w = i.width;
+    match shape(i, i.ops[0]) {
+        Shape::Reg => by_width!(w, run, S, REG, ANY),
+        Shape::Flat => by_width!(w, run, S, FLAT, ANY),
+        _ => by_width!(w, run, S, ANY, ANY),
+    }
+}
+
+/// Shifts: the count is an immediate or CL.
+fn shift<S: Semantics>(i: &Insn) -> Handler {
+    let w = i.width;
+    match (shape(i, i.ops[0]), shape(i, i.ops[1])) {
+        (Shape::Reg, Shape::Imm) => by_width!(w, run, S, REG, IMM),
+        (Shape::Reg, Shape::Reg) => by_width!(w, run, S, REG, REG),
+        _ => by_width!(w, run, S, ANY, ANY),
+    }
+}
+
+/// A register destination and a source of another width.
+fn extend<S: Semantics>(i: &Insn) -> Handler {
+    match (i.width, i.src_width, shape(i, i.ops[1])) {
+        (Width::Dword, Width::Byte, Shape::Reg) => run_extend::<S, REG, 1>,
+        (Width::Dword, Width::Byte, Shape::Flat) => run_extend::<S, FLAT, 1>,
+        (Width::Dword, Width::Word, Shape::Reg) => run_extend::<S, REG, 2>,
+        (Width::Dword, Width::Word, Shape::Flat) => run_extend::<S, FLAT, 2>,
+        _ => run::<S, ANY, ANY, 0>,
+    }
+}
+
+fn run_extend<S: Semantics, const SRC: u8, const FROM: u8>(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest: &[Op]) {
+    let mut i = specialise::<REG, SRC, 4>(&op.insn);
+    i.src_width = width::<FROM>(i.src_width);
+    if S::run(&mut Core { cpu, env }, &i).is_err() {
+        return leave(cpu, env, op, rest);
+    }
+    next(cpu, env, rest);
+}
+
+/// LEA of 32 bits with a 32-bit address is by far the commonest.
+fn lea(i: &Insn) -> Handler {
+    if i.width == Width::Dword && i.mem.width == Width::Dword && i.ops[0].kind == OperandKind::Reg {
+        run::<semantics::Lea, REG, FLAT, 4>
+    } else {
+        run::<semantics::Lea, ANY, ANY, 0>
+    }
+}
+
+fn last<S: Semantics>(i: &Insn) -> Handler {
+    match i.width {
+        Width::Dword => match shape(i, i.ops[0]) {
+            Shape::Reg => run_last::<S, REG, ANY, 4>,
+            Shape::Flat => run_last::<S, FLAT, ANY, 4>,
+            Shape::Imm => run_last::<S, IMM, ANY, 4>,
+            _ => run_last::<S, ANY, ANY, 4>,
+        },
+        _ => run_last::<S, ANY, ANY, 0>,
+    }
+}
+
+fn push(i: &Insn) -> Handler {
+    match (i.width, shape(i, i.ops[0])) {
+        (Width::Dword, Shape::Imm) => run::<semantics::Push, IMM, ANY, 4>,
+        _ => unary::<semantics::Push>(i),
+    }
+}
+
+fn jcc(i: &Insn) -> Handler {
+    const TABLE: [Handler; 16] = [
+        run_jcc::<0>,
+        run_jcc::<1>,
+        run_jcc::<2>,
+        run_jcc::<3>,
+        run_jcc::<4>,
+        run_jcc::<5>,
+        run_jcc::<6>,
+        run_jcc::<7>,
+        run_jcc::<8>,
+        run_jcc::<9>,
+        run_jcc::<10>,
+        run_jcc::<11>,
+        run_jcc::<12>,
+        run_jcc::<13>,
+        run_jcc::<14>,
+        run_jcc::<15>,
+    ];
+    TABLE[i.cond as usize & 15]
+}
+
+/// The handler for a decoded instruction.
+#[must_use]
+pub fn select(lowered: &Lowered) -> Handler {
+    use semantics as s;
+    let i = &lowered.insn;
+    match i.op {
+        Opcode::Helper => run_helper,
+        Opcode::Add => binary::<s::Add>(i),
+        Opcode::Or => binary::<s::Or>(i),
+        Opcode::Adc => binary::<s::Adc>(i),
+        Opcode::Sbb => binary::<s::Sbb>(i),
+        Opcode::And => binary::<s::And>(i),
+        Opcode::Sub => binary::<s::Sub>(i),
+        Opcode::Xor => binary::<s::Xor>(i),
+        Opcode::Cmp => binary::<s::Cmp>(i),
+        Opcode::Test => binary::<s::Test>(i),
+        Opcode::Mov => binary::<s::Mov>(i),
+        Opcode::Inc => unary::<s::Inc>(i),
+        Opcode::Dec => unary::<s::Dec>(i),
+        Opcode::Neg => unary::<s::Neg>(i),
+        Opcode::Not => unary::<s::Not>(i),
+        Opcode::Movzx => extend::<s::Movzx>(i),
+        Opcode::Movsx => extend::<s::Movsx>(i),
+        Opcode::Lea => lea(i),
+        Opcode::Xchg => run::<s::Xchg, ANY, ANY, 0>,
+        Opcode::Xadd => run::<s::Xadd, ANY, ANY, 0>,
+        Opcode::Cmpxchg => run::<s::Cmpxchg, ANY, ANY, 0>,
+        Opcode::Bswap => run::<s::Bswap, REG, ANY, 0>,
+        Opcode::Shl => shift::<s::Shl>(i),
+        Opcode::Shr => shift::<s::Shr>(i),
+        Opcode::Sar => shift::<s::Sar>(i),
+        Opcode::Rol => shift::<s::Rol>(i),
+        Opcode::Ror => shift::<s::Ror>(i),
+        Opcode::Shld => shift::<s::Shld>(i),
+        Opcode::Shrd => shift::<s::Shrd>(i),
+        Opcode::Mul => unary::<s::Mul>(i),
+        Opcode::Imul1 => unary::<s::Imul1>(i),
+        Opcode::Imul2 => binary::<s::Imul2>(i),
+        Opcode::Imul3 => binary::<s::Imul3>(i),
+        Opcode::Bt => shift::<s::Bt>(i),
+        Opcode::Bts => shift::<s::Bts>(i),
+        Opcode::Btr => shift::<s::Btr>(i),
+        Opcode::Btc => shift::<s::Btc>(i),
+        Opcode::Cbw => run::<s::Cbw, ANY, ANY, 0>,
+        Opcode::Cwd => by_width!(i.width, run, s::Cwd, ANY, ANY),
+        Opcode::Push => push(i),
+        Opcode::PopReg => unary::<s::PopReg>(i),
+        Opcode::CallNear => last::<s::CallNear>(i),
+        Opcode::CallIndirect => last::<s::CallIndirect>(i),
+        Opcode::Ret => last::<s::Ret>(i),
+        Opcode::JmpNear => last::<s::JmpNear>(i),
+        Opcode::JmpIndirect => last::<s::JmpIndirect>(i),
+        Opcode::Jcc => jcc(i),
+        Opcode::Jcxz => run_last::<s::Jcxz, ANY, ANY, 0>,
+        Opcode::Loop => run_last::<s::Loop, ANY, ANY, 0>,
+        Opcode::Loope => run_last::<s::Loope, ANY, ANY, 0>,
+        Opcode::Loopne => run_last::<s::Loopne, ANY, ANY, 0>,
+        Opcode::Setcc => run::<s::Setcc, ANY, ANY, 1>,
+        Opcode::Cmovcc => run::<s::Cmovcc, ANY, ANY, 0>,
+        Opcode::Clc => run::<s::Clc, ANY, ANY, 0>,
+        Opcode::Stc => run::<s::Stc, ANY, ANY, 0>,
+        Opcode::Cmc => run::<s::Cmc, ANY, ANY, 0>,
+        Opcode::Cld => run::<s::Cld, ANY, ANY, 0>,
+        Opcode::Std => run::<s::Std, ANY, ANY, 0>,
+        Opcode::Lahf => run::<s::Lahf, ANY, ANY, 0>,
+        Opcode::Sahf => run::<s::Sahf, ANY, ANY, 0>,
+        Opcode::Leave => by_width!(i.width, run, s::Leave, ANY, ANY),
+        Opcode::Nop => run::<s::Nop, ANY, ANY, 0>,
+    }
+}

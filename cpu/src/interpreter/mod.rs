@@ -1,0 +1,701 @@
+//! The interpreter: pre-decoded blocks of specialised handlers.
+//!
+//! It is the reference for every other engine and the tier in which code starts.
+
+mod handlers;
+
+use crate::bus::{Bus, Cycle};
+use crate::core::{Access, Core, Env, Fault, INDIRECT, Leave};
+use crate::decode::{Decoded, Lowered, MAX_LENGTH, decode};
+use crate::engine::{Engine, Exit};
+use crate::flags::bits;
+use crate::helpers::{debug, interrupts};
+use crate::memory::{Backing, GRANULE, GuestMemory, HostPage, PAGE};
+use crate::state::{Activity, CpuState, Exception, Mode, Seg, Shadow};
+use crate::tlb::Tlb;
+use handlers::{Op, select};
+use std::collections::HashMap;
+
+/// Most operations in a block; bounds the depth of the handler chain.
+const MAX_BLOCK: usize = 64;
+/// Entries of the table from IP to block.
+const JUMPS: usize = 4096;
+/// Blocks kept before all are dropped.
+const MAX_BLOCKS: usize = 1 << 17;
+/// Block entries remembered for reports.
+const TRAIL: usize = 32;
+
+/// What makes two pieces of code the same block.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    page: HostPage,
+    offset: u16,
+    mode: Mode,
+    ip: u64,
+}
+
+struct Block {
+    ops: Vec<Op>,
+    /// The first operations, without the last, may be followed by a look at the world only.
+    slow_end: bool,
+    /// IP behind the last operation.
+    end: u64,
+    /// Where execution goes when the last operation is no jump.
+    falls_through: bool,
+    /// The instruction runs over into this page, which must be checked at every entry.
+    second: Option<HostPage>,
+    key: Key,
+    granules: u32,
+    links: [Link; 2],
+    alive: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Link {
+    epoch: u64,
+    block: u32,
+}
+
+const NO_LINK: Link = Link { epoch: 0, block: 0 };
+
+#[derive(Clone, Copy)]
+struct Jump {
+    ip: u64,
+    epoch: u64,
+    mode: Mode,
+    block: u32,
+}
+
+/// What an interpreter has done, for `--stats`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Blocks decoded.
+    pub blocks: u64,
+    /// Instructions decoded.
+    pub decoded: u64,
+    /// Blocks dropped because their code changed.
+    pub invalidated: u64,
+    /// Instructions run alone: shadows, traps, devices, self-modification, ends of budgets.
+    pub stepped: u64,
+    /// Exceptions and interrupts delivered.
+    pub interrupts: u64,
+}
+
+/// A call before each instruction, for traces; see [`Interpreter::set_tracer`].
+pub type Tracer = Box<dyn FnMut(&CpuState, &GuestMemory, TraceEvent) + Send>;
+
+/// What a tracer is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TraceEvent {
+    /// The instruction at CS:RIP is about to be run.
+    Instruction {
+        /// Its bytes; the first `len` are valid.
+        bytes: [u8; MAX_LENGTH],
+        /// Its length.
+        len: u8,
+    },
+    /// An exception is about to be delivered.
+    Exception(Exception),
+    /// An external interrupt is about to be delivered.
+    Interrupt(u8),
+}
+
+/// The interpreting engine.
+pub struct Interpreter {
+    tlb: Option<Tlb>,
+    blocks: Vec<Block>,
+    free: Vec<u32>,
+    map: HashMap<Key, u32>,
+    pages: HashMap<HostPage, Vec<u32>>,
+    jumps: Box<[Jump]>,
+    /// Links and jump entries of another epoch are void.
+    epoch: u64,
+    seen_map: u64,
+    seen_writes: u64,
+    counters: Counters,
+    trail: [(u16, u64); TRAIL],
+    trail_at: usize,
+    exceptions: Vec<(u8, Option<u32>, u16, u64)>,
+    tracer: Option<Tracer>,
+}
+
+impl Default for Interpreter {
+    fn default() -> Self {
+        Interpreter::new()
+    }
+}
+
+/// What to do after looking at the world.
+enum Next {
+    Run,
+    Step,
+    Return(Exit),
+}
+
+impl Interpreter {
+    /// An interpreter that knows no code yet.
+    #[must_use]
+    pub fn new() -> Interpreter {
+        let void = Jump { ip: 0, epoch: 0, mode: Mode(0), block: 0 };
+        Interpreter {
+            tlb: Some(Tlb::new()),
+            blocks: Vec::new(),
+            free: Vec::new(),
+            map: HashMap::new(),
+            pages: HashMap::new(),
+            jumps: vec![void; JUMPS].into_boxed_slice(),
+            epoch: 1,
+            seen_map: 0,
+            seen_writes: 0,
+            counters: Counters::default(),
+            trail: [(0, 0); TRAIL],
+            trail_at: 0,
+            exceptions: Vec::new(),
+            tracer: None,
+        }
+    }
+    /// What has been done so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+    /// TLB misses and flushes so far.
+    #[must_use]
+    pub fn tlb_counters(&self) -> (u64, u64) {
+        self.tlb.as_ref().map_or((0, 0), |t| (t.misses, t.flushes))
+    }
+    /// Runs one instruction at a time and tells `tracer` about each; `None` goes back to full speed.
+    pub fn set_tracer(&mut self, tracer: Option<Tracer>) {
+        self.tracer = tracer;
+    }
+    /// The last control transfers that were not direct jumps between known blocks: CS selector and
+    /// IP of the code that was entered, oldest first.
+    #[must_use]
+    pub fn trail(&self) -> Vec<(u16, u64)> {
+        let mut trail: Vec<_> = self.trail[self.trail_at..].to_vec();
+        trail.extend_from_slice(&self.trail[..self.trail_at]);
+        trail
+    }
+    /// The last exceptions delivered: vector, error code, CS and IP, oldest first.
+    #[must_use]
+    pub fn exceptions(&self) -> &[(u8, Option<u32>, u16, u64)] {
+        &self.exceptions
+    }
+
+    fn drop_all(&mut self, memory: &mut GuestMemory) {
+        for page in self.pages.keys() {
+            memory.set_code(*page, 0);
+        }
+        self.pages.clear();
+        self.map.clear();
+        self.blocks.clear();
+        self.free.clear();
+        self.epoch += 1;
+    }
+
+    fn kill(&mut self, index: u32) {
+        let block = &mut self.blocks[index as usize];
+        if !block.alive {
+            return;
+        }
+        block.alive = false;
+        block.ops = Vec::new();
+        self.map.remove(&block.key);
+        self.free.push(index);
+        self.counters.invalidated += 1;
+    }
+
+    /// Drops the blocks whose code was overwritten.
+    fn apply_code_writes(&mut self, memory: &mut GuestMemory) {
+        for (page, hit) in memory.take_code_writes() {
+            let Some(list) = self.pages.remove(&page) else {
+                memory.set_code(page, 0);
+                continue;
+            };
+            let mut kept = Vec::with_capacity(list.len());
+            let mut granules = 0;
+            for index in list {
+                let block = &self.blocks[index as usize];
+                if !block.alive {
+                    continue;
+                }
+                // A block that crosses is listed under both pages; its granules are those of the first.
+                let touched = if block.key.page == page { block.granules & hit != 0 } else { hit & 1 != 0 };
+                if touched {
+                    self.kill(index);
+                } else {
+                    granules |= if block.key.page == page { block.granules } else { 1 };
+                    kept.push(index);
+                }
+            }
+            memory.set_code(page, granules);
+            if !kept.is_empty() {
+                self.pages.insert(page, kept);
+            }
+            self.epoch += 1;
+        }
+    }
+
+    /// Takes over changes of the memory map and of write permissions.
+    fn sync(&mut self, memory: &mut GuestMemory) {
+        if memory.map_epoch() != self.seen_map {
+            self.seen_map = memory.map_epoch();
+            if let Some(tlb) = &mut self.tlb {
+                tlb.flush();
+            }
+            self.epoch += 1;
+        }
+        if memory.write_epoch() != self.seen_writes {
+            self.seen_writes = memory.write_epoch();
+            if let Some(tlb) = &mut self.tlb {
+                tlb.flush_writes();
+            }
+        }
+        if memory.has_code_writes() {
+            self.apply_code_writes(memory);
+        }
+    }
+}
+
+/// Bytes of code at an IP, and where they come from.
+struct Fetched {
+    bytes: [u8; MAX_LENGTH],
+    len: usize,
+    /// Host page and offset of the first byte; `None` when it is not memory.
+    first: Option<(HostPage, u16)>,
+}
+
+/// Fetches up to 15 bytes at `ip`, but not beyond the page.
+fn fetch(core: &mut Core<'_, '_>, ip: u64) -> Result<Fetched, Fault> {
+    let cs = core.cpu.segment(Seg::Cs);
+    let long = core.cpu.mode.has(Mode::LONG);
+    if !long && ip > u64::from(cs.limit) {
+        return Err(core.protection(0));
+    }
+    let in_segment = if long { u64::MAX } else { u64::from(cs.limit) - ip + 1 };
+    let linear = core.wrap_linear(cs.base.wrapping_add(ip));
+    let user = core.cpu.cpl == 3;
+    let physical = core.translate(linear, Access::Execute, user)?;
+    let len = (PAGE - linear % PAGE).min(in_segment).min(MAX_LENGTH as u64) as usize;
+    let mut bytes = [0; MAX_LENGTH];
+    let first = match core.env.memory.backing(physical) {
+        Backing::Ram(page) | Backing::Rom(page) => {
+            let offset = (physical % PAGE) as usize;
+            bytes[..len].copy_from_slice(&core.env.memory.page(page)[offset..offset + len]);
+            Some((page, offset as u16))
+        }
+        Backing::Mmio => {
+            for (n, byte) in bytes[..len].iter_mut().enumerate() {
+                *byte = core.physical_read(physical + n as u64, crate::state::Width::Byte) as u8;
+            }
+            None
+        }
+    };
+    Ok(Fetched { bytes, len, first })
+}
+
+/// Decodes the one instruction at `ip`. The second value is the page that it runs over into.
+fn fetch_one(core: &mut Core<'_, '_>, ip: u64) -> Result<(Lowered, Fetched, Option<HostPage>), Fault> {
+    let mut f = fetch(core, ip)?;
+    let (mode, model) = (core.cpu.mode, core.cpu.model);
+    if let Decoded::Insn(lowered) = decode(&f.bytes[..f.len], ip, mode, model) {
+        return Ok((lowered, f, None));
+    }
+    // The instruction goes on in the next page, or the segment ends inside it.
+    let more = fetch(core, ip.wrapping_add(f.len as u64) & if mode.has(Mode::LONG) { u64::MAX } else { 0xffff_ffff })?;
+    let n = more.len.min(MAX_LENGTH - f.len);
+    f.bytes[f.len..f.len + n].copy_from_slice(&more.bytes[..n]);
+    f.len += n;
+    match decode(&f.bytes[..f.len], ip, mode, model) {
+        Decoded::Insn(lowered) => Ok((lowered, f, more.first.map(|(page, _)| page))),
+        Decoded::Incomplete => Err(core.protection(0)),
+    }
+}
+
+impl Interpreter {
+    /// Finds or decodes the block at the current IP.
+    fn block_at(&mut self, cpu: &mut CpuState, env: &mut Env<'_>) -> Result<Option<u32>, Fault> {
+        let (ip, mode) = (cpu.rip, cpu.mode);
+        let mut core = Core { cpu, env };
+        let linear = core.wrap_linear(core.cpu.segment(Seg::Cs).base.wrapping_add(ip));
+        let f = fetch(&mut core, ip)?;
+        let Some((page, offset)) = f.first else { return Ok(None) };
+        let key = Key { page, offset, mode, ip };
+        if let Some(&index) = self.map.get(&key) {
+            if let Some(second) = self.blocks[index as usize].second {
+                // Check that the code still goes on in the same page.
+                let next = fetch(&mut core, ip.wrapping_add(PAGE - linear % PAGE))?;
+                if next.first.map(|(page, _)| page) != Some(second) {
+                    self.kill(index);
+                    return self.block_at(core.cpu, core.env);
+                }
+            }
+            return Ok(Some(index));
+        }
+        if self.map.len() >= MAX_BLOCKS {
+            self.drop_all(core.env.memory);
+        }
+        let mut ops = Vec::new();
+        let mut at = ip;
+        let mut left = PAGE - linear % PAGE;
+        let (mut slow_end, mut falls_through, mut second) = (false, true, None);
+        let model = core.cpu.model;
+        let segment_left = u64::from(core.cpu.segment(Seg::Cs).limit).wrapping_sub(ip).wrapping_add(1);
+        let in_segment = if mode.has(Mode::LONG) { left } else { left.min(segment_left) };
+        let start = usize::from(offset);
+        loop {
+            let used = at.wrapping_sub(ip);
+            let bytes = &core.env.memory.page(page)[start + used as usize..start + in_segment as usize];
+            let lowered = match decode(bytes, at, mode, model) {
+                Decoded::Insn(lowered) => lowered,
+                Decoded::Incomplete if ops.is_empty() => {
+                    let (lowered, _, page) = fetch_one(&mut core, ip)?;
+                    second = page;
+                    lowered
+                }
+                Decoded::Incomplete => break,
+            };
+            let handler = select(&lowered);
+            ops.push(Op { handler, insn: lowered.insn });
+            let len = u64::from(lowered.insn.len);
+            at = lowered.insn.next_ip();
+            if lowered.ends_block {
+                slow_end = lowered.slow_end;
+                falls_through = false;
+                break;
+            }
+            left = left.saturating_sub(len);
+            // The 8086 wraps IP, and a fresh block looks at limits and pages anew.
+            if ops.len() == MAX_BLOCK || left == 0 || second.is_some() || at != ip.wrapping_add(used).wrapping_add(len) {
+                break;
+            }
+            if at.wrapping_sub(ip) >= in_segment {
+                break;
+            }
+        }
+        self.counters.blocks += 1;
+        self.counters.decoded += ops.len() as u64;
+        let bytes = if second.is_some() { PAGE - u64::from(offset) } else { at.wrapping_sub(ip).clamp(1, PAGE - u64::from(offset)) };
+        let granules = GuestMemory::granules(u64::from(offset), bytes);
+        core.env.memory.mark_code(page, granules);
+        if let Some(second) = second {
+            core.env.memory.mark_code(second, GuestMemory::granules(0, GRANULE.min(16)));
+        }
+        let block = Block { ops, slow_end, end: at, falls_through, second, key, granules, links: [NO_LINK; 2], alive: true };
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.blocks[index as usize] = block;
+                index
+            }
+            None => {
+                self.blocks.push(block);
+                (self.blocks.len() - 1) as u32
+            }
+        };
+        self.map.insert(key, index);
+        self.pages.entry(page).or_default().push(index);
+        if let Some(second) = second {
+            self.pages.entry(second).or_default().push(index);
+        }
+        if core.env.memory.write_epoch() != self.seen_writes {
+            self.seen_writes = core.env.memory.write_epoch();
+            core.env.tlb.flush_writes();
+        }
+        Ok(Some(index))
+    }
+
+    /// Delivers what `env.leave` says, or asks for a single step.
+    fn resolve(&mut self, cpu: &mut CpuState, env: &mut Env<'_>) -> Option<Next> {
+        match env.leave {
+            Leave::Exception(exception) => {
+                self.deliver(cpu, env, exception);
+                None
+            }
+            Leave::Step => Some(Next::Step),
+            Leave::Again => None,
+        }
+    }
+
+    fn deliver(&mut self, cpu: &mut CpuState, env: &mut Env<'_>, exception: Exception) {
+        self.counters.interrupts += 1;
+        if self.exceptions.len() >= 16 {
+            self.exceptions.remove(0);
+        }
+        self.exceptions.push((exception.vector, exception.error, cpu.segment(Seg::Cs).selector, cpu.rip));
+        if let Some(t) = &mut self.tracer {
+            t(cpu, env.memory, TraceEvent::Exception(exception));
+        }
+        env.stepping = true;
+        interrupts::deliver(&mut Core { cpu, env }, exception);
+        env.stepping = false;
+        self.note(cpu);
+    }
+
+    fn note(&mut self, cpu: &CpuState) {
+        self.trail[self.trail_at] = (cpu.segment(Seg::Cs).selector, cpu.rip);
+        self.trail_at = (self.trail_at + 1) % TRAIL;
+    }
+
+    /// Looks at everything that can stand between two instructions.
+    fn look(&mut self, cpu: &mut CpuState, env: &mut Env<'_>) -> Next {
+        loop {
+            if env.flush_code {
+                env.flush_code = false;
+                self.epoch += 1;
+            }
+            if env.memory.map_epoch() != self.seen_map {
+                self.seen_map = env.memory.map_epoch();
+                env.tlb.flush();
+                self.epoch += 1;
+            }
+            if env.memory.write_epoch() != self.seen_writes {
+                self.seen_writes = env.memory.write_epoch();
+                env.tlb.flush_writes();
+            }
+            if env.memory.has_code_writes() {
+                self.apply_code_writes(env.memory);
+            }
+            if env.bus.attention() {
+                return Next::Return(Exit::Attention);
+            }
+            if cpu.activity == Activity::Shutdown {
+                return Next::Return(Exit::TripleFault);
+            }
+            if env.remaining <= 0 {
+                return Next::Return(Exit::BudgetSpent);
+            }
+            if cpu.nmi_pending && !cpu.nmi_blocked && cpu.shadow != Shadow::MovSs {
+                cpu.nmi_pending = false;
+                cpu.nmi_blocked = true;
+                self.external(cpu, env, 2);
+                continue;
+            }
+            if cpu.intr && cpu.flag(bits::IF) && cpu.shadow == Shadow::None {
+                let ticks = env.end_ticks.wrapping_sub(env.remaining as u64);
+                if let Some(vector) = env.bus.acknowledge_interrupt(Cycle { memory: env.memory, ticks }) {
+                    self.external(cpu, env, vector);
+                }
+                // The board's request line may have changed with the acknowledge.
+                if env.bus.attention() {
+                    return Next::Return(Exit::Attention);
+                }
+                cpu.intr = false;
+                continue;
+            }
+            if cpu.activity == Activity::Halted {
+                return Next::Return(Exit::Halted);
+            }
+            if cpu.shadow != Shadow::None || debug::needs_stepping(cpu) || self.tracer.is_some() {
+                return Next::Step;
+            }
+            return Next::Run;
+        }
+    }
+
+    fn external(&mut self, cpu: &mut CpuState, env: &mut Env<'_>, vector: u8) {
+        self.counters.interrupts += 1;
+        if let Some(t) = &mut self.tracer {
+            t(cpu, env.memory, TraceEvent::Interrupt(vector));
+        }
+        cpu.activity = Activity::Running;
+        env.stepping = true;
+        interrupts::external(&mut Core { cpu, env }, vector);
+        env.stepping = false;
+        self.note(cpu);
+    }
+
+    /// Runs exactly one instruction, with all that can only be done that way: traps,
+    /// breakpoints, shadows, devices, stores to code.
+    fn step(&mut self, cpu: &mut CpuState, env: &mut Env<'_>) {
+        self.counters.stepped += 1;
+        let shadow = std::mem::take(&mut cpu.shadow);
+        let trap = cpu.flag(bits::TF);
+        cpu.pending_debug = 0;
+        if shadow != Shadow::MovSs
+            && let Some(exception) = debug::code_breakpoint(&mut Core { cpu, env })
+        {
+            env.remaining -= 1;
+            return self.deliver(cpu, env, exception);
+        }
+        env.stepping = true;
+        env.left = false;
+        env.remaining -= 1;
+        let ip = cpu.rip;
+        let fetched = fetch_one(&mut Core { cpu, env }, ip);
+        match fetched {
+            Ok((lowered, f, _)) => {
+                if let Some(t) = &mut self.tracer {
+                    t(cpu, env.memory, TraceEvent::Instruction { bytes: f.bytes, len: lowered.insn.len });
+                }
+                let op = Op { handler: select(&lowered), insn: lowered.insn };
+                let falls = !lowered.ends_block;
+                let rf = cpu.flag(bits::RF);
+                (op.handler)(cpu, env, &op, &[]);
+                if !env.left {
+                    if falls {
+                        cpu.rip = op.insn.next_ip();
+                    }
+                    // RF lasts for one instruction; IRET and task switches set it anew.
+                    if rf && falls {
+                        cpu.system_flags &= !bits::RF;
+                    }
+                }
+            }
+            Err(_) => env.left = true,
+        }
+        env.stepping = false;
+        if std::mem::take(&mut env.left) {
+            match env.leave {
+                Leave::Exception(exception) => return self.deliver(cpu, env, exception),
+                Leave::Again | Leave::Step => {}
+            }
+        }
+        if (trap || cpu.pending_debug != 0)
+            && cpu.shadow != Shadow::MovSs
+            && let Some(exception) = debug::after_instruction(&mut Core { cpu, env }, trap)
+        {
+            self.deliver(cpu, env, exception);
+        }
+    }
+
+    fn loop_(&mut self, cpu: &mut CpuState, env: &mut Env<'_>) -> Exit {
+        loop {
+            match self.look(cpu, env) {
+                Next::Run => {}
+                Next::Step => {
+                    self.step(cpu, env);
+                    continue;
+                }
+                Next::Return(exit) => return exit,
+            }
+            // From here on only plain code runs, until something makes us look again.
+            let mut current = match self.enter(cpu, env) {
+                Ok(Some(index)) => index,
+                Ok(None) => {
+                    self.step(cpu, env);
+                    continue;
+                }
+                Err(_) => {
+                    env.remaining -= 1;
+                    if let Some(Next::Step) = self.resolve(cpu, env) {
+                        self.step(cpu, env);
+                    }
+                    continue;
+                }
+            };
+            loop {
+                let block = &self.blocks[current as usize];
+                let len = block.ops.len() as i64;
+                if env.remaining < len {
+                    if env.remaining > 0 {
+                        self.step(cpu, env);
+                    }
+                    break;
+                }
+                env.remaining -= len;
+                if let Some((op, rest)) = block.ops.split_first() {
+                    (op.handler)(cpu, env, op, rest);
+                }
+                if env.left {
+                    env.left = false;
+                    if let Some(Next::Step) = self.resolve(cpu, env) {
+                        self.step(cpu, env);
+                    }
+                    break;
+                }
+                let block = &self.blocks[current as usize];
+                if block.falls_through {
+                    cpu.rip = block.end;
+                    env.successor = 1;
+                }
+                if block.slow_end || cpu.pending_debug != 0 {
+                    if cpu.pending_debug != 0
+                        && cpu.shadow != Shadow::MovSs
+                        && let Some(exception) = debug::after_instruction(&mut Core { cpu, env }, false)
+                    {
+                        self.deliver(cpu, env, exception);
+                    }
+                    break;
+                }
+                let exit = env.successor;
+                if exit != INDIRECT {
+                    let link = block.links[usize::from(exit & 1)];
+                    if link.epoch == self.epoch {
+                        current = link.block;
+                        continue;
+                    }
+                }
+                match self.enter(cpu, env) {
+                    Ok(Some(index)) => {
+                        if exit != INDIRECT && self.blocks[index as usize].second.is_none() {
+                            self.blocks[current as usize].links[usize::from(exit & 1)] = Link { epoch: self.epoch, block: index };
+                        }
+                        current = index;
+                    }
+                    _ => break,
+                }
+            }
+        }
+    }
+
+    /// The block at the current IP, by the short way if possible.
+    fn enter(&mut self, cpu: &mut CpuState, env: &mut Env<'_>) -> Result<Option<u32>, Fault> {
+        let slot = (cpu.rip as usize ^ (cpu.rip >> 12) as usize) & (JUMPS - 1);
+        let jump = self.jumps[slot];
+        if jump.ip == cpu.rip && jump.epoch == self.epoch && jump.mode == cpu.mode {
+            return Ok(Some(jump.block));
+        }
+        self.trail[self.trail_at] = (cpu.seg[Seg::Cs as usize].selector, cpu.rip);
+        self.trail_at = (self.trail_at + 1) % TRAIL;
+        let index = self.block_at(cpu, env)?;
+        if let Some(block) = index
+            && self.blocks[block as usize].second.is_none()
+        {
+            self.jumps[slot] = Jump { ip: cpu.rip, epoch: self.epoch, mode: cpu.mode, block };
+        }
+        Ok(index)
+    }
+}
+
+impl Engine for Interpreter {
+    fn name(&self) -> &'static str {
+        "interpreter"
+    }
+
+    fn run(&mut self, cpu: &mut CpuState, memory: &mut GuestMemory, bus: &mut dyn Bus, budget: u64) -> (Exit, u64) {
+        self.sync(memory);
+        let budget = budget.min(i64::MAX as u64 / 4) as i64;
+        // The TLB moves out, so that the engine and the surroundings can be borrowed apart.
+        let mut tlb = self.tlb.take().unwrap_or_default();
+        let mut env = Env {
+            memory,
+            bus,
+            tlb: &mut tlb,
+            leave: Leave::Again,
+            left: false,
+            stepping: false,
+            end_ticks: cpu.ticks.wrapping_add(budget as u64),
+            remaining: budget,
+            flush_code: false,
+            successor: INDIRECT,
+        };
+        let exit = self.loop_(cpu, &mut env);
+        let done = (budget - env.remaining).max(0) as u64;
+        self.tlb = Some(tlb);
+        cpu.ticks = cpu.ticks.wrapping_add(done);
+        cpu.retired = cpu.retired.wrapping_add(done);
+        (exit, done)
+    }
+
+    fn forget(&mut self) {
+        if let Some(tlb) = &mut self.tlb {
+            tlb.flush();
+        }
+        self.epoch += 1;
+        self.map.clear();
+        for index in 0..self.blocks.len() as u32 {
+            self.kill(index);
+        }
+        self.pages.clear();
+    }
+}
