@@ -1,0 +1,610 @@
+//! NE2000 network adapter: National DP8390 (data sheet TL/F/8582) with 16 KiB of buffer, as an ISA
+//! card or as the PCI function RTL8029 (10ECh:8029h).
+//!
+//! Registers: 00h–0Fh the DP8390 with its three pages, 10h–17h the data port, 18h–1Fh the reset
+//! port. The PCI form has all of them in BAR 0. Not emulated: collisions and line errors, the send
+//! packet command, loopback of data (a frame sent in loopback mode goes nowhere), the
+//! configuration pages and EEPROM of the RTL8029.
+
+#![allow(clippy::precedence, reason = "shifts before masks is how register layouts are written")]
+
+use serde::{Deserialize, Serialize};
+
+use crate::device::{Access, Bar, Device, PciFunction, PortIo, RestoreError, Saved, Time, Width};
+use crate::line::Line;
+use crate::network::Network;
+use crate::pci::{BarKind, ConfigSpace, ConfigState};
+
+const RAM_START: u16 = 0x4000;
+const RAM_BYTES: usize = 0x4000;
+/// Longest frame that goes over the cable.
+const LONGEST: usize = 1514;
+/// How often the cable is looked at while the receiver runs.
+const POLL_TIME: u64 = 1_000_000;
+/// Most frames taken at one look.
+const FRAMES_PER_POLL: usize = 32;
+/// 10 Mbit/s.
+const BYTE_TIME: u64 = 800;
+
+const STOP: u8 = 0x01;
+const START: u8 = 0x02;
+const TRANSMIT: u8 = 0x04;
+
+const RECEIVED: u8 = 0x01;
+const TRANSMITTED: u8 = 0x02;
+const OVERWRITE: u8 = 0x10;
+const REMOTE_DONE: u8 = 0x40;
+const RESET: u8 = 0x80;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct State {
+    command: u8,
+    page_start: u8,
+    page_stop: u8,
+    boundary: u8,
+    current: u8,
+    transmit_page: u8,
+    transmit_count: u16,
+    transmit_status: u8,
+    receive_status: u8,
+    interrupt_status: u8,
+    interrupt_mask: u8,
+    remote_address: u16,
+    remote_count: u16,
+    receive_configuration: u8,
+    transmit_configuration: u8,
+    data_configuration: u8,
+    station: [u8; 6],
+    multicast: [u8; 8],
+    missed: u8,
+    transmit_due: Option<Time>,
+    poll_due: Option<Time>,
+    ram: Vec<u8>,
+}
+
+impl Default for State {
+    fn default() -> State {
+        State {
+            command: STOP | 0x20,
+            page_start: 0,
+            page_stop: 0,
+            boundary: 0,
+            current: 0,
+            transmit_page: 0,
+            transmit_count: 0,
+            transmit_status: 0,
+            receive_status: 0,
+            interrupt_status: RESET,
+            interrupt_mask: 0,
+            remote_address: 0,
+            remote_count: 0,
+            receive_configuration: 0,
+            transmit_configuration: 0,
+            data_configuration: 0,
+            station: [0; 6],
+            multicast: [0; 8],
+            missed: 0,
+            transmit_due: None,
+            poll_due: None,
+            ram: vec![0; RAM_BYTES],
+        }
+    }
+}
+
+/// An NE2000 adapter.
+pub struct Ne2000 {
+    interrupt: Line,
+    network: Option<Box<dyn Network>>,
+    config: Option<ConfigSpace>,
+    address: [u8; 6],
+    state: State,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedState {
+    state: State,
+    config: Option<ConfigState>,
+}
+
+impl Ne2000 {
+    /// The ISA card with the hardware address `address`.
+    #[must_use]
+    pub fn isa(interrupt: Line, address: [u8; 6], network: Option<Box<dyn Network>>) -> Ne2000 {
+        Ne2000 { interrupt, network, config: None, address, state: State::default() }
+    }
+
+    /// The PCI card (RTL8029) with the hardware address `address`; `interrupt` is INTA.
+    #[must_use]
+    pub fn pci(interrupt: Line, address: [u8; 6], network: Option<Box<dyn Network>>) -> Ne2000 {
+        let config = ConfigSpace::new(0x10ec, 0x8029, 0x02_00_00, 0)
+            .with_subsystem(0x10ec, 0x8029)
+            .with_bar(0, BarKind::Io { size: 32 })
+            .with_interrupt_pin(1);
+        Ne2000 { interrupt, network, config: Some(config), address, state: State::default() }
+    }
+
+    /// Plugs the cable into something else.
+    pub fn connect(&mut self, network: Option<Box<dyn Network>>) {
+        self.network = network;
+    }
+
+    fn level(&self) -> bool {
+        self.state.interrupt_status & self.state.interrupt_mask & !RESET != 0
+    }
+    fn report(&mut self, bits: u8) {
+        self.state.interrupt_status |= bits;
+        self.interrupt.set(self.level());
+    }
+
+    // Buffer ----------------------------------------------------------------------------------
+
+    fn memory(&self, at: u16) -> u8 {
+        match at {
+            // Each byte of the address PROM answers twice; 57h marks a 16-bit card.
+            0..=0x1f => {
+                let index = usize::from(at >> 1);
+                self.address.get(index).copied().unwrap_or(if index >= 14 { 0x57 } else { 0 })
+            }
+            _ => {
+                let index = usize::from(at.wrapping_sub(RAM_START));
+                self.state.ram.get(index).copied().unwrap_or(0xff)
+            }
+        }
+    }
+    fn set_memory(&mut self, at: u16, value: u8) {
+        if let Some(cell) = self.state.ram.get_mut(usize::from(at.wrapping_sub(RAM_START))) {
+            *cell = value;
+        }
+    }
+
+    /// The remote address moves on, around the receive ring.
+    fn remote_step(&mut self) {
+        let state = &mut self.state;
+        state.remote_address = state.remote_address.wrapping_add(1);
+        if state.remote_address == u16::from(state.page_stop) << 8 {
+            state.remote_address = u16::from(state.page_start) << 8;
+        }
+        state.remote_count = state.remote_count.saturating_sub(1);
+        if state.remote_count == 0 {
+            self.report(REMOTE_DONE);
+        }
+    }
+
+    /// Bytes that one access of `width` moves: the data port is as wide as the card is set to.
+    fn lanes(&self, width: Width) -> u32 {
+        if width == Width::Byte && self.state.data_configuration & 1 != 0 { 2 } else { width.bytes().min(4) }
+    }
+
+    fn read_data(&mut self, width: Width) -> u32 {
+        let mut value = 0;
+        for lane in 0..self.lanes(width) {
+            if self.state.remote_count == 0 || self.state.command >> 3 & 7 != 1 {
+                break;
+            }
+            value |= u32::from(self.memory(self.state.remote_address)) << (8 * lane);
+            self.remote_step();
+        }
+        value & width.mask() as u32
+    }
+
+    fn write_data(&mut self, width: Width, value: u32) {
+        for lane in 0..self.lanes(width) {
+            if self.state.remote_count == 0 || self.state.command >> 3 & 7 != 2 {
+                break;
+            }
+            self.set_memory(self.state.remote_address, (value >> (8 * lane)) as u8);
+            self.remote_step();
+        }
+    }
+
+    // Frames ----------------------------------------------------------------------------------
+
+    fn transmit(&mut self) {
+        let length = usize::from(self.state.transmit_count).min(LONGEST);
+        let start = u16::from(self.state.transmit_page) << 8;
+        let frame: Vec<u8> = (0..length as u16).map(|index| self.memory(start.wrapping_add(index))).collect();
+        if self.state.transmit_configuration & 0x06 == 0
+            && let Some(network) = self.network.as_mut()
+        {
+            network.send(&frame);
+        }
+        self.state.command &= !TRANSMIT;
+        self.state.transmit_status = 0x01;
+        self.report(TRANSMITTED);
+    }
+
+    fn accepts(&self, frame: &[u8]) -> bool {
+        let configuration = self.state.receive_configuration;
+        let Some(target) = frame.get(..6) else { return false };
+        if configuration & 0x10 != 0 {
+            return true;
+        }
+        match target {
+            [0xff, 0xff, 0xff, 0xff, 0xff, 0xff] => configuration & 0x04 != 0,
+            [first, ..] if first & 1 != 0 => {
+                let hash = address_hash(target);
+                let filter = self.state.multicast.get(usize::from(hash >> 3)).copied().unwrap_or(0);
+                configuration & 0x08 != 0 && filter >> (hash & 7) & 1 != 0
+            }
+            _ => target == self.state.station,
+        }
+    }
+
+    /// Puts a frame into the receive ring.
+    fn receive(&mut self, frame: &[u8]) {
+        let (start, stop) = (self.state.page_start, self.state.page_stop);
+        let (current, boundary) = (self.state.current, self.state.boundary);
+        if frame.len() > LONGEST || !self.accepts(frame) {
+            return;
+        }
+        // Monitor mode counts what it does not keep.
+        if self.state.receive_configuration & 0x20 != 0 {
+            self.state.missed = self.state.missed.saturating_add(1);
+            return;
+        }
+        let length = frame.len().max(60) + 4;
+        let pages = (length + 4).div_ceil(256);
+        let ring = usize::from(stop.saturating_sub(start));
+        if current < start || current >= stop {
+            return;
+        }
+        let free = match boundary {
+            _ if boundary < start || boundary >= stop => ring,
+            _ if boundary > current => usize::from(boundary - current),
+            _ => ring - usize::from(current - boundary),
+        };
+        if pages >= free {
+            self.state.missed = self.state.missed.saturating_add(1);
+            return self.report(OVERWRITE);
+        }
+        let mut next = usize::from(current) + pages;
+        if next >= usize::from(stop) {
+            next -= ring;
+        }
+        let status = 0x01 | u8::from(frame.first().is_some_and(|first| first & 1 != 0)) << 5;
+        let header = [status, next as u8, length as u8, (length >> 8) as u8];
+        let mut at = u16::from(current) << 8;
+        let content = header.into_iter().chain(frame.iter().copied());
+        for byte in content.chain(std::iter::repeat(0)).take(length + 4) {
+            self.set_memory(at, byte);
+            at = at.wrapping_add(1);
+            if at == u16::from(stop) << 8 {
+                at = u16::from(start) << 8;
+            }
+        }
+        self.state.current = next as u8;
+        self.state.receive_status = status;
+        self.report(RECEIVED);
+    }
+
+    fn listening(&self) -> bool {
+        self.state.command & (START | STOP) == START && self.network.is_some()
+    }
+
+    // Registers -------------------------------------------------------------------------------
+
+    fn read_register(&mut self, register: u16) -> u8 {
+        let state = &mut self.state;
+        let [remote_low, remote_high] = state.remote_address.to_le_bytes();
+        match (state.command >> 6, register) {
+            (_, 0) => state.command,
+            (0, 3) => state.boundary,
+            (0, 4) => state.transmit_status,
+            (0, 7) => state.interrupt_status,
+            (0, 1 | 8) => remote_low,
+            (0, 2 | 9) => remote_high,
+            (0, 0x0a) if self.config.is_some() => 0x50,
+            (0, 0x0b) if self.config.is_some() => 0x43,
+            (0, 0x0c) => state.receive_status,
+            (0, 0x0f) => std::mem::take(&mut state.missed),
+            (1, 7) => state.current,
+            (1, 1..=6) => state.station.get(usize::from(register) - 1).copied().unwrap_or(0),
+            (1, 8..=15) => state.multicast.get(usize::from(register) - 8).copied().unwrap_or(0),
+            (2, 1) => state.page_start,
+            (2, 2) => state.page_stop,
+            (2, 4) => state.transmit_page,
+            (2, 0x0c) => state.receive_configuration | 0xc0,
+            (2, 0x0d) => state.transmit_configuration | 0xe0,
+            (2, 0x0e) => state.data_configuration | 0x80,
+            (2, 0x0f) => state.interrupt_mask | 0x80,
+            _ => 0,
+        }
+    }
+
+    fn write_command(&mut self, now: Time, value: u8) {
+        let state = &mut self.state;
+        // TXP is cleared by the chip alone.
+        state.command = value | state.command & TRANSMIT;
+        if value & STOP != 0 {
+            state.interrupt_status |= RESET;
+            state.command &= !TRANSMIT;
+            state.transmit_due = None;
+            state.poll_due = None;
+            return;
+        }
+        if value & START != 0 {
+            state.interrupt_status &= !RESET;
+            state.poll_due = state.poll_due.or(Some(now.plus(POLL_TIME)));
+        }
+        if value & TRANSMIT != 0 && state.transmit_due.is_none() {
+            let time = u64::from(state.transmit_count).max(60) * BYTE_TIME;
+            state.transmit_due = Some(now.plus(time));
+        }
+        // A remote transfer of no bytes is over at once.
+        if matches!(value >> 3 & 7, 1 | 2) && state.remote_count == 0 {
+            self.report(REMOTE_DONE);
+        }
+    }
+
+    fn write_register(&mut self, now: Time, register: u16, value: u8) {
+        let state = &mut self.state;
+        let low = |word: u16| word & 0xff00 | u16::from(value);
+        let high = |word: u16| word & 0x00ff | u16::from(value) << 8;
+        match (state.command >> 6, register) {
+            (_, 0) => self.write_command(now, value),
+            (0, 1) => state.page_start = value,
+            (0, 2) => state.page_stop = value,
+            (0, 3) => state.boundary = value,
+            (0, 4) => state.transmit_page = value,
+            (0, 5) => state.transmit_count = low(state.transmit_count),
+            (0, 6) => state.transmit_count = high(state.transmit_count),
+            (0, 7) => state.interrupt_status &= !(value & !RESET),
+            (0, 8) => state.remote_address = low(state.remote_address),
+            (0, 9) => state.remote_address = high(state.remote_address),
+            (0, 0x0a) => state.remote_count = low(state.remote_count),
+            (0, 0x0b) => state.remote_count = high(state.remote_count),
+            (0, 0x0c) => state.receive_configuration = value & 0x3f,
+            (0, 0x0d) => state.transmit_configuration = value & 0x1f,
+            (0, 0x0e) => state.data_configuration = value & 0x7f,
+            (0, 0x0f) => state.interrupt_mask = value & 0x7f,
+            (1, 7) => state.current = value,
+            (1, 1..=6) => {
+                if let Some(cell) = state.station.get_mut(usize::from(register) - 1) {
+                    *cell = value;
+                }
+            }
+            (1, 8..=15) => {
+                if let Some(cell) = state.multicast.get_mut(usize::from(register) - 8) {
+                    *cell = value;
+                }
+            }
+            _ => {}
+        }
+        self.interrupt.set(self.level());
+    }
+
+    /// The reset port: stops the chip and tells so.
+    fn soft_reset(&mut self) {
+        let ram = std::mem::take(&mut self.state.ram);
+        self.state = State { ram, ..State::default() };
+        self.interrupt.set(false);
+    }
+}
+
+/// Bits 31–26 of the Ethernet checksum of an address: the place in the multicast filter.
+fn address_hash(address: &[u8]) -> u8 {
+    let mut crc = u32::MAX;
+    for byte in address {
+        for bit in 0..8 {
+            let carry = crc >> 31 ^ u32::from(byte >> bit & 1);
+            crc = crc << 1 ^ if carry != 0 { 0x04c1_1db7 } else { 0 };
+        }
+    }
+    (crc >> 26) as u8
+}
+
+impl PortIo for Ne2000 {
+    fn read(&mut self, _cx: &mut Access<'_>, register: u16, width: Width) -> Option<u32> {
+        match (register, width) {
+            (_, Width::Qword) => None,
+            (0x10..=0x17, _) => Some(self.read_data(width)),
+            (0..=0x0f, Width::Byte) => Some(u32::from(self.read_register(register))),
+            (0x18..=0x1f, _) => {
+                self.soft_reset();
+                Some(0)
+            }
+            _ => None,
+        }
+    }
+    fn write(&mut self, cx: &mut Access<'_>, register: u16, width: Width, value: u32) -> Option<()> {
+        match (register, width) {
+            (_, Width::Qword) => return None,
+            (0x10..=0x17, _) => self.write_data(width, value),
+            (0..=0x0f, Width::Byte) => self.write_register(cx.now, register, value as u8),
+            // The reset pulse starts with a read and ends with a write.
+            (0x18..=0x1f, _) => {}
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+impl PciFunction for Ne2000 {
+    fn config_read(&mut self, offset: u8) -> u32 {
+        self.config.as_ref().map_or(u32::MAX, |config| config.read(offset))
+    }
+    fn config_write(&mut self, offset: u8, value: u32, mask: u32) {
+        if let Some(config) = self.config.as_mut() {
+            config.write(offset, value, mask);
+        }
+    }
+    fn bar(&self, index: u8) -> Option<Bar> {
+        self.config.as_ref().and_then(|config| config.bar(index))
+    }
+}
+
+impl Device for Ne2000 {
+    fn name(&self) -> &'static str {
+        "ne2000"
+    }
+    fn reset(&mut self) {
+        self.state = State::default();
+        if let Some(config) = self.config.as_mut() {
+            config.reset();
+        }
+        self.interrupt.set(false);
+    }
+    fn advance(&mut self, cx: &mut Access<'_>) {
+        if self.state.transmit_due.is_some_and(|due| due <= cx.now) {
+            self.state.transmit_due = None;
+            self.transmit();
+        }
+        if self.state.poll_due.is_some_and(|due| due <= cx.now) {
+            self.state.poll_due = Some(cx.now.plus(POLL_TIME));
+            for _ in 0..FRAMES_PER_POLL {
+                let Some(frame) = self.network.as_mut().and_then(|network| network.receive()) else { break };
+                if self.listening() {
+                    self.receive(&frame);
+                }
+            }
+        }
+    }
+    fn next_event(&self) -> Option<Time> {
+        let poll = self.state.poll_due.filter(|_| self.network.is_some());
+        [self.state.transmit_due, poll].into_iter().flatten().min()
+    }
+    fn port_io(&mut self) -> Option<&mut dyn PortIo> {
+        Some(self)
+    }
+    fn pci(&mut self) -> Option<&mut dyn PciFunction> {
+        if self.config.is_some() { Some(self) } else { None }
+    }
+    fn save(&self) -> Saved {
+        let Self { interrupt: _, network: _, config, address: _, state } = self;
+        Saved::of(&SavedState { state: state.clone(), config: config.as_ref().map(ConfigSpace::save) })
+    }
+    fn restore(&mut self, state: &Saved) -> Result<(), RestoreError> {
+        let SavedState { state, config } = state.decode()?;
+        if state.ram.len() != RAM_BYTES {
+            return Err(RestoreError::OutOfRange("ram"));
+        }
+        match (self.config.as_mut(), &config) {
+            (Some(own), Some(saved)) => own.restore(saved)?,
+            (None, None) => {}
+            _ => return Err(RestoreError::OutOfRange("config")),
+        }
+        self.state = state;
+        self.interrupt.restore_level(self.level());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::Echo;
+    use crate::testing::{Bench, Random};
+
+    const ADDRESS: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
+
+    fn card(interrupt: Line) -> Ne2000 {
+        Ne2000::pci(interrupt, ADDRESS, Some(Box::new(Echo::default())))
+    }
+
+    // Frames on the cable are not part of the state.
+    crate::device_conformance!(conforms, card(Line::detached()), replay: false);
+    crate::device_conformance!(isa_conforms, Ne2000::isa(Line::detached(), ADDRESS, None));
+
+    fn start(bench: &mut Bench<Ne2000>) {
+        let page0 = [(0x0e, 0x49), (0x0c, 0x04), (0x0d, 0), (1, 0x46), (2, 0x80), (3, 0x46), (7, 0xff), (0x0f, 0x3f)];
+        bench.write(0, 0x21);
+        for (register, value) in page0 {
+            bench.write(register, value);
+        }
+        bench.write(0, 0x61);
+        for (index, byte) in ADDRESS.into_iter().enumerate() {
+            bench.write(1 + index as u16, byte);
+        }
+        bench.write(7, 0x47);
+        bench.write(0, 0x22);
+    }
+
+    fn remote(bench: &mut Bench<Ne2000>, address: u16, count: u16, command: u8) {
+        let [low, high] = address.to_le_bytes();
+        let [count_low, count_high] = count.to_le_bytes();
+        for (register, value) in [(8, low), (9, high), (0x0a, count_low), (0x0b, count_high), (0, command)] {
+            bench.write(register, value);
+        }
+    }
+
+    #[test]
+    fn prom_tells_the_address() {
+        let mut bench = Bench::new(card(Line::detached()));
+        bench.read(0x1f);
+        bench.write(0x1f, 0);
+        assert_eq!(bench.read(7), 0x80);
+        bench.write(0x0e, 0x49);
+        remote(&mut bench, 0, 32, 0x0a);
+        let prom: Vec<u32> = (0..16).map(|_| bench.try_read(0x10, Width::Word).unwrap()).collect();
+        assert_eq!(prom[..3], [0x5252, 0x5454, 0]);
+        assert_eq!(prom[14..], [0x5757, 0x5757]);
+        assert_eq!(bench.read(7) & 0x40, 0x40);
+    }
+
+    #[test]
+    fn frames_go_out_and_come_in() {
+        let irq = Line::detached();
+        let mut bench = Bench::new(card(irq.share()));
+        start(&mut bench);
+        let mut frame = [0x77; 100];
+        frame[..6].copy_from_slice(&ADDRESS);
+        remote(&mut bench, 0x4000, 100, 0x12);
+        for pair in frame.chunks(2) {
+            bench.write_wide(0x10, Width::Word, u32::from(pair[0]) | u32::from(pair[1]) << 8);
+        }
+        for (register, value) in [(4, 0x40), (5, 100), (6, 0), (0, 0x26)] {
+            bench.write(register, value);
+        }
+        assert_eq!(bench.read(0) & 4, 4);
+        bench.run(100_000);
+        assert_eq!((bench.read(0) & 4, bench.read(7) & 2, irq.is_high()), (0, 2, true));
+        bench.write(7, 0x42);
+        assert!(!irq.is_high());
+        bench.run(3_000_000);
+        assert_eq!((bench.read(7), irq.is_high()), (1, true));
+        remote(&mut bench, 0x4700, 10, 0x0a);
+        let words: Vec<u32> = (0..5).map(|_| bench.try_read(0x10, Width::Word).unwrap()).collect();
+        assert_eq!(words, [0x4801, 104, 0x5452, 0x1200, 0x5634]);
+    }
+
+    #[test]
+    fn a_full_ring_overflows_and_wraps() {
+        let mut bench = Bench::new(card(Line::detached()));
+        start(&mut bench);
+        let mut frame = [0; 1500];
+        frame[..6].fill(0xff);
+        for _ in 0..9 {
+            bench.device.receive(&frame);
+        }
+        assert_eq!(bench.read(7) & 0x11, 1);
+        bench.device.receive(&frame);
+        assert_eq!(bench.read(7) & 0x11, 0x11);
+        bench.write(3, 0x60);
+        bench.device.receive(&frame);
+        bench.write(0, 0x62);
+        assert_eq!(bench.read(7), 0x47 + 10 * 6 - 0x3a);
+    }
+
+    #[test]
+    fn any_ring_takes_any_frame() {
+        let mut random = Random::new(9);
+        let mut bench = Bench::new(card(Line::detached()));
+        start(&mut bench);
+        bench.device.state.receive_configuration = 0x1f;
+        for _ in 0..2000 {
+            let state = &mut bench.device.state;
+            state.page_start = random.below(256) as u8;
+            state.page_stop = random.below(256) as u8;
+            state.boundary = random.below(256) as u8;
+            state.current = random.below(256) as u8;
+            state.transmit_page = random.below(256) as u8;
+            state.transmit_count = random.below(0x1_0000) as u16;
+            let frame = vec![0xff; random.below(0x1_0001) as usize % [7, 61, 1600, 0x1_0001][random.below(4) as usize]];
+            bench.device.receive(&frame);
+            bench.device.transmit();
+            remote(&mut bench, random.below(0x1_0000) as u16, random.below(0x1_0000) as u16, 0x0a);
+            bench.try_read(0x10, Width::Dword);
+            bench.try_read(0x10, Width::Word);
+        }
+    }
+}
