@@ -127,7 +127,8 @@ struct State {
     select: u8,
     control: u8,
     interrupt: bool,
-    asleep: bool,
+    /// Drives that SLEEP has put where only a reset reaches them.
+    asleep: [bool; 2],
     pending: Option<(Time, Pending)>,
     data: Data,
     buffer: Vec<u8>,
@@ -173,7 +174,7 @@ impl Channel {
                 select: 0xa0,
                 control: 0,
                 interrupt: false,
-                asleep: false,
+                asleep: [false; 2],
                 pending: None,
                 data: Data::None,
                 buffer: Vec::new(),
@@ -350,7 +351,7 @@ impl Channel {
         if value & SRST != 0 && before & SRST == 0 {
             self.abandon();
             self.state.interrupt = false;
-            self.state.asleep = false;
+            self.state.asleep = [false; 2];
             for (file, drive) in self.state.files.iter_mut().zip(&self.drives) {
                 file.status = if matches!(drive, Drive::Absent) { 0 } else { BSY };
             }
@@ -390,7 +391,7 @@ impl Channel {
         if self.alternate_status() & BSY != 0 && !device_reset {
             return;
         }
-        if self.state.asleep && !device_reset {
+        if self.state.asleep[self.selected()] && !device_reset {
             return;
         }
         self.lower();
@@ -659,7 +660,8 @@ impl Channel {
             }
             0xe6 | 0x99 => {
                 self.done();
-                self.state.asleep = true;
+                let index = self.selected();
+                self.state.asleep[index] = true;
             }
             _ => self.abort(),
         }
@@ -842,7 +844,7 @@ impl Channel {
             0x08 => {
                 let index = self.selected();
                 self.set_signature(index);
-                self.state.asleep = false;
+                self.state.asleep[index] = false;
             }
             // Commands by which software finds out that this is no disk.
             0xec | 0x20 | 0x21 => {

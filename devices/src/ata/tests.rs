@@ -403,6 +403,9 @@ fn every_packet_command_ends() {
                     rig.bench.with(|ide, cx| ide.data_read_block(cx, 1, &mut sink));
                     rig.bench.with(|ide, cx| ide.data_write_block(cx, 1, &sink));
                     rig.bench.run(100_000);
+                    if rig.bench.read(0x18) & 0x88 == 0 {
+                        break;
+                    }
                 }
                 if features == 0 {
                     assert_eq!(rig.bench.read(0x18) & 0x80, 0, "op {op:02x}");
