@@ -7,24 +7,23 @@
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
 
+pub mod ata;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
-pub mod ata;
 pub mod debug_exit;
 pub mod debugcon;
 pub mod device;
 pub mod dma;
-pub mod i8042;
-pub mod keyboard;
 pub mod floppy;
 pub mod fw_cfg;
+pub mod i8042;
+pub mod keyboard;
 pub mod line;
 pub mod mouse;
 pub mod ne2000;
 pub mod network;
 pub mod parallel;
 pub mod pci;
-pub mod storage;
 pub mod pic;
 pub mod piix;
 pub mod pit;
@@ -32,11 +31,12 @@ pub mod port92;
 pub mod post;
 pub mod rtc;
 pub mod speaker;
-pub mod uart;
-pub mod vmport;
+pub mod storage;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod uart;
 pub mod vga;
+pub mod vmport;
 
 pub use device::{
     Access, Bar, Device, Dma, IsaTransfer, Mmio, PciFunction, PortIo, RestoreError, Saved, Time, TransferDirection,
