@@ -93,7 +93,7 @@ fn gate_code(core: &mut Core<'_, '_>, gate: Descriptor) -> Result<(u16, u64, Des
 }
 
 fn commit_code(core: &mut Core<'_, '_>, cs: Segment, ip: u64) {
-    core.cpu.seg[Seg::Cs as usize] = cs;
+    segments::set_code(core, cs);
     core.cpu.rip = ip;
     segments::refresh(core);
 }

@@ -12,10 +12,8 @@ use crate::insn::Helper;
 #[must_use]
 pub fn leaf(model: Model, leaf: u32) -> [u32; 4] {
     let highest: u32 = if model >= Model::Pentium2 { 2 } else { 1 };
-    if leaf & 0x8000_0000 != 0 && model.brand().is_some() {
-        if let Some(answer) = extended(model, leaf) {
-            return answer;
-        }
+    if let Some(answer) = extended(model, leaf) {
+        return answer;
     }
     match leaf.min(highest) {
         // "Genu" "ntel" "ineI"

@@ -69,13 +69,6 @@ pub fn external(core: &mut Core<'_, '_>, vector: u8) {
     run(core, Event { vector, error: None, software: false, ext: 1, resume: false }, None);
 }
 
-/// Delivers a non-maskable interrupt and blocks further ones until IRET.
-pub fn non_maskable(core: &mut Core<'_, '_>) {
-    core.cpu.nmi_pending = false;
-    core.cpu.nmi_blocked = true;
-    external(core, 2);
-}
-
 /// Delivers `event`, then whatever goes wrong with that. `first` is the vector of the exception
 /// that is being delivered; `None` for interrupts, which combine with nothing.
 fn run(core: &mut Core<'_, '_>, mut event: Event, mut first: Option<u8>) {
@@ -166,7 +159,7 @@ fn through_vector_table(core: &mut Core<'_, '_>, event: &Event, table: u64, limi
     stack.push(core, Width::Word, old_ip & 0xffff)?;
     core.cpu.system_flags &= !cleared;
     stack.commit(core);
-    core.cpu.seg[Seg::Cs as usize] = cs;
+    segments::set_code(core, cs);
     core.cpu.rip = ip;
     segments::refresh(core);
     Ok(())
@@ -273,7 +266,7 @@ fn through_gate(core: &mut Core<'_, '_>, event: &Event, gate: segments::Descript
     core.cpu.system_flags &= !(bits::TF | bits::NT | bits::RF | bits::VM | interrupt_gate);
     core.cpu.cpl = new_cpl;
     stack.commit(core);
-    core.cpu.seg[Seg::Cs as usize] = cs;
+    segments::set_code(core, cs);
     core.cpu.rip = ip;
     segments::refresh(core);
     Ok(())

@@ -21,3 +21,5 @@ mod stack;
 pub mod system;
 pub mod tasks;
 pub mod sse;
+#[cfg(test)]
+mod tests;

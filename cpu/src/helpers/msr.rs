@@ -58,7 +58,7 @@ fn read(core: &Core<'_, '_>, number: u32) -> Option<u64> {
         0x179 => MCG_CAP,
         0x17a => msr.machine_check[0],
         0x17b => msr.machine_check[1],
-        0x198 | 0x199 | 0x19a | 0x19b | 0x19c if model >= Model::PentiumM => 0,
+        0x198..=0x19c if model >= Model::PentiumM => 0,
         0x1a0 if model >= Model::PentiumM => msr.misc_enable,
         0x1d9 => msr.debugctl,
         0x200..=0x20f => msr.mtrr_variable[(number - 0x200) as usize],
@@ -100,7 +100,7 @@ fn write(core: &mut Core<'_, '_>, number: u32, value: u64) -> Option<()> {
         0x174..=0x176 if has & features::SEP != 0 => msr.sysenter[(number - 0x174) as usize] = value & 0xffff_ffff,
         0x17a => msr.machine_check[0] = value & 7,
         0x17b => msr.machine_check[1] = value,
-        0x199 | 0x19a | 0x19b | 0x19c if model >= Model::PentiumM => {}
+        0x199..=0x19c if model >= Model::PentiumM => {}
         0x1a0 if model >= Model::PentiumM => msr.misc_enable = value,
         0x1d9 => msr.debugctl = value & 0x7f,
         0x200..=0x20f => {

@@ -84,6 +84,17 @@ pub fn refresh(core: &mut Core<'_, '_>) {
     }
 }
 
+/// Puts a checked segment into CS. The caller refreshes the mode. Engines know code by its offset
+/// and mode: a segment that lies elsewhere makes them look again.
+#[inline]
+pub fn set_code(core: &mut Core<'_, '_>, cs: Segment) {
+    let slot = &mut core.cpu.seg[Seg::Cs as usize];
+    if slot.base != cs.base || slot.limit != cs.limit {
+        core.env.flush_code = true;
+    }
+    *slot = cs;
+}
+
 /// Reads the descriptor that `selector` names: its linear address and itself. `None` when it lies
 /// outside its table. A null selector is the caller's business.
 pub fn descriptor(core: &mut Core<'_, '_>, selector: u16) -> Result<Option<(u64, Descriptor)>, Fault> {
@@ -218,7 +229,11 @@ pub fn checked(core: &mut Core<'_, '_>, seg: Seg, selector: u16) -> Result<Segme
 
 /// Puts a checked segment into its register.
 pub fn commit(core: &mut Core<'_, '_>, seg: Seg, value: Segment) {
-    core.cpu.seg[seg as usize] = value;
+    if seg == Seg::Cs {
+        set_code(core, value);
+    } else {
+        core.cpu.seg[seg as usize] = value;
+    }
     refresh(core);
 }
 

@@ -293,6 +293,7 @@ pub(super) fn switch(
         core.cpu.gpr.write(n, Width::Dword, value);
     }
     core.cpu.rip = image.ip;
+    core.env.flush_code = true;
     // Local breakpoints belong to the old task.
     core.cpu.dr[7] &= !0x155;
     for (slot, selector) in core.cpu.seg.iter_mut().zip(image.selectors) {
