@@ -14,6 +14,14 @@ use crate::tlb::Tlb;
 #[must_use]
 pub struct Fault(());
 
+impl Fault {
+    /// Not a fault but a try that needs the long way; see [`crate::micro::Direct`].
+    #[inline(always)]
+    pub(crate) fn miss() -> Fault {
+        Fault(())
+    }
+}
+
 /// Why an instruction was left before it committed anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leave {
@@ -532,7 +540,7 @@ fn is_passive(physical: u64) -> bool {
 }
 
 #[inline(always)]
-fn load(memory: &GuestMemory, page: HostPage, offset: u64, width: Width) -> u64 {
+pub(crate) fn load(memory: &GuestMemory, page: HostPage, offset: u64, width: Width) -> u64 {
     match width {
         Width::Byte => u64::from(memory.load::<1>(page, offset)[0]),
         Width::Word => u64::from(u16::from_le_bytes(memory.load(page, offset))),
@@ -542,7 +550,7 @@ fn load(memory: &GuestMemory, page: HostPage, offset: u64, width: Width) -> u64 
 }
 
 #[inline(always)]
-fn store(memory: &mut GuestMemory, page: HostPage, offset: u64, width: Width, value: u64) {
+pub(crate) fn store(memory: &mut GuestMemory, page: HostPage, offset: u64, width: Width, value: u64) {
     match width {
         Width::Byte => memory.store::<1>(page, offset, [value as u8]),
         Width::Word => memory.store(page, offset, (value as u16).to_le_bytes()),

@@ -55,9 +55,9 @@ pub enum FlagsOf {
     Sar,
     /// A bitwise operation: CF = OF = 0. AF, which the manual leaves undefined, is 0.
     Logic,
-    /// `r = a + 1`; CF is bit 0 of `b`.
+    /// `r = a + 1`; CF stays.
     Inc,
-    /// `r = a - 1`; CF is bit 0 of `b`.
+    /// `r = a - 1`; CF stays.
     Dec,
 }
 
@@ -113,9 +113,10 @@ pub struct LazyFlags {
     pub of: FlagsOf,
     /// Its operand width.
     pub width: Width,
-    /// CF and OF where a later instruction changed only them: bits 0 and 1 the values, bits 2 and
-    /// 3 whether they hold.
+    /// OF where a later instruction changed only CF and OF: bit 0 the value, bit 1 whether it holds.
     pub over: u8,
+    /// CF, which is computed at once: INC, DEC, ADC, rotates and bit tests then cost little.
+    pub cf: bool,
     /// First operand, or flag bits (see [`FlagsOf`]).
     pub a: u64,
     /// Second operand.
@@ -126,7 +127,7 @@ pub struct LazyFlags {
 
 impl Default for LazyFlags {
     fn default() -> Self {
-        LazyFlags { of: FlagsOf::All, width: Width::Dword, over: 0, a: 0, b: 0, r: 0 }
+        LazyFlags { of: FlagsOf::All, width: Width::Dword, over: 0, cf: false, a: 0, b: 0, r: 0 }
     }
 }
 
@@ -134,50 +135,59 @@ impl LazyFlags {
     /// Records an operation.
     #[inline(always)]
     pub fn record(&mut self, of: FlagsOf, width: Width, a: u64, b: u64, r: u64) {
-        *self = LazyFlags { of, width, over: 0, a, b, r };
+        let cf = self.carry_of(of, width, a, b, r);
+        *self = LazyFlags { of, width, over: 0, cf, a, b, r };
     }
     /// Sets all six status flags from EFLAGS bits.
     #[inline]
     pub fn set_all(&mut self, bits: u64) {
-        *self = LazyFlags { of: FlagsOf::All, width: Width::Dword, over: 0, a: bits & STATUS, b: 0, r: 0 };
+        let cf = bits & CF != 0;
+        *self = LazyFlags { of: FlagsOf::All, width: Width::Dword, over: 0, cf, a: bits & STATUS & !CF, b: 0, r: 0 };
     }
     /// Changes only CF.
     #[inline(always)]
     pub fn set_cf(&mut self, cf: bool) {
-        self.over = self.over & !1 | 4 | u8::from(cf);
+        // SHL's OF follows from its CF: keep it.
+        if self.of == FlagsOf::Shl && self.over == 0 {
+            self.over = 2 | u8::from(self.of());
+        }
+        self.cf = cf;
     }
     /// Changes only CF and OF.
     #[inline(always)]
     pub fn set_cf_of(&mut self, cf: bool, of: bool) {
-        self.over = 12 | u8::from(cf) | u8::from(of) << 1;
+        self.cf = cf;
+        self.over = 2 | u8::from(of);
     }
     /// Carry.
     #[inline(always)]
     #[must_use]
     pub fn cf(&self) -> bool {
-        if self.over & 4 != 0 {
-            return self.over & 1 != 0;
-        }
-        match self.of {
-            FlagsOf::Add => self.r < self.a,
-            FlagsOf::Sub => self.a < self.b,
+        self.cf
+    }
+    /// The carry of an operation; that of INC and DEC is the old one.
+    #[inline(always)]
+    fn carry_of(&self, of: FlagsOf, width: Width, a: u64, b: u64, r: u64) -> bool {
+        match of {
+            FlagsOf::Add => r < a,
+            FlagsOf::Sub => a < b,
             FlagsOf::Logic => false,
-            FlagsOf::Inc | FlagsOf::Dec => self.b & 1 != 0,
-            FlagsOf::All | FlagsOf::Partial => self.a & CF != 0,
+            FlagsOf::Inc | FlagsOf::Dec => self.cf,
+            FlagsOf::All | FlagsOf::Partial => a & CF != 0,
             FlagsOf::Adc => {
-                let carry = self.r.wrapping_sub(self.a).wrapping_sub(self.b) & 1 != 0;
-                self.r < self.a || carry && self.r == self.a
+                let carry = r.wrapping_sub(a).wrapping_sub(b) & 1 != 0;
+                r < a || carry && r == a
             }
             FlagsOf::Sbb => {
-                let borrow = self.a.wrapping_sub(self.b).wrapping_sub(self.r) & 1 != 0;
-                self.a < self.b || borrow && self.a == self.b
+                let borrow = a.wrapping_sub(b).wrapping_sub(r) & 1 != 0;
+                a < b || borrow && a == b
             }
             FlagsOf::Shl => {
-                let bits = u64::from(self.width.bits());
-                self.b <= bits && self.a >> (bits - self.b) & 1 != 0
+                let bits = u64::from(width.bits());
+                b <= bits && a >> (bits.wrapping_sub(b) & 63) & 1 != 0
             }
-            FlagsOf::Shr => self.b <= 64 && self.a >> (self.b - 1) & 1 != 0,
-            FlagsOf::Sar => self.width.sign_extend(self.a) >> (self.b.min(64) - 1) & 1 != 0,
+            FlagsOf::Shr => a >> (b.wrapping_sub(1) & 63) & 1 != 0,
+            FlagsOf::Sar => width.sign_extend(a) >> (b.wrapping_sub(1) & 63) & 1 != 0,
         }
     }
     /// Zero.
@@ -211,8 +221,8 @@ impl LazyFlags {
     #[inline(always)]
     #[must_use]
     pub fn of(&self) -> bool {
-        if self.over & 8 != 0 {
-            return self.over & 2 != 0;
+        if self.over != 0 {
+            return self.over & 1 != 0;
         }
         let top = self.width.bits() - 1;
         match self.of {
@@ -222,7 +232,7 @@ impl LazyFlags {
             FlagsOf::Inc => self.r == 1 << top,
             FlagsOf::Dec => self.r == (1 << top) - 1,
             FlagsOf::All | FlagsOf::Partial => self.a & OF != 0,
-            FlagsOf::Shl => (self.r >> top & 1 != 0) != self.cf(),
+            FlagsOf::Shl => (self.r >> top & 1 != 0) != self.cf,
             FlagsOf::Shr => (self.r ^ self.r << 1) >> top & 1 != 0,
         }
     }
@@ -274,7 +284,7 @@ impl LazyFlags {
     #[must_use]
     pub fn bits(&self) -> u64 {
         if self.of == FlagsOf::All && self.over == 0 {
-            return self.a & STATUS;
+            return self.a & STATUS | u64::from(self.cf) * CF;
         }
         u64::from(self.cf()) * CF
             | u64::from(self.pf()) * PF

@@ -4,10 +4,10 @@
 //! integers (the interpreter) and engines whose values are names of values to come (a
 //! translator). Values are zero-extended from the width that they were made with.
 
-use crate::core::{Core, Fault};
+use crate::core::{Access, Core, Env, Fault};
 use crate::flags::{Cond, FlagsOf};
 use crate::insn::{Address, Insn, Operand, OperandKind};
-use crate::state::{Mode, Seg, Width, gpr};
+use crate::state::{CpuState, Mode, Seg, Width, gpr};
 
 /// See the module documentation.
 pub trait Micro {
@@ -205,7 +205,67 @@ pub trait Micro {
 }
 
 /// The interpreter's instance: values are values.
-impl Micro for Core<'_, '_> {
+///
+/// With `FAST`, whatever is not a TLB hit inside its segment ends in `Err` with nothing recorded;
+/// the caller then runs the instruction again without `FAST`, which is sound because nothing has
+/// been committed. So the fast code contains no calls.
+pub struct Direct<'c, 'e, const FAST: bool> {
+    /// Architectural state.
+    pub cpu: &'c mut CpuState,
+    /// Memory, bus, TLB and the run's bookkeeping.
+    pub env: &'c mut Env<'e>,
+}
+
+impl<'e, const FAST: bool> Direct<'_, 'e, FAST> {
+    #[inline(always)]
+    fn core(&mut self) -> Core<'_, 'e> {
+        Core { cpu: self.cpu, env: self.env }
+    }
+    #[inline(always)]
+    fn address(&self, at: &Address) -> u64 {
+        let g = &self.cpu.gpr;
+        g.get(at.base).wrapping_add(g.get(at.index) << (at.shift & 3)).wrapping_add(at.disp) & at.width.mask()
+    }
+    /// The linear address of a segmented access.
+    #[inline(always)]
+    fn linear(&mut self, seg: Seg, offset: u64, width: Width, access: Access) -> Result<u64, Fault> {
+        if FAST {
+            let s = &self.cpu.seg[seg as usize];
+            let end = if access == Access::Write { s.write_end } else { s.read_end };
+            if offset.wrapping_add(width.bytes()) <= end && offset < end {
+                let linear = s.base.wrapping_add(offset);
+                return Ok(if self.cpu.mode.has(Mode::LONG) { linear } else { linear & 0xffff_ffff });
+            }
+            return Err(Fault::miss());
+        }
+        self.core().linear(seg, offset, width.bytes(), access)
+    }
+    #[inline(always)]
+    fn read_linear(&mut self, linear: u64, width: Width) -> Result<u64, Fault> {
+        if FAST {
+            return match self.env.tlb.read(linear, width.bytes(), self.cpu.cpl == 3) {
+                Some(page) => Ok(crate::core::load(self.env.memory, page, linear, width)),
+                None => Err(Fault::miss()),
+            };
+        }
+        self.core().read_linear(linear, width)
+    }
+    #[inline(always)]
+    fn write_linear(&mut self, linear: u64, width: Width, value: u64) -> Result<(), Fault> {
+        if FAST {
+            return match self.env.tlb.write(linear, width.bytes(), self.cpu.cpl == 3) {
+                Some(page) => {
+                    crate::core::store(self.env.memory, page, linear, width, value);
+                    Ok(())
+                }
+                None => Err(Fault::miss()),
+            };
+        }
+        self.core().write_linear(linear, width, value)
+    }
+}
+
+impl<const FAST: bool> Micro for Direct<'_, '_, FAST> {
     type V = u64;
 
     #[inline(always)]
@@ -327,38 +387,41 @@ impl Micro for Core<'_, '_> {
     }
     #[inline(always)]
     fn load(&mut self, at: &Address, width: Width) -> Result<u64, Fault> {
-        let offset = Core::offset(self, at);
-        if at.flat {
-            return self.read_linear(offset, width);
-        }
-        Core::load(self, at.seg, offset, width)
+        let offset = self.address(at);
+        let linear = if at.flat { offset } else { self.linear(at.seg, offset, width, Access::Read)? };
+        self.read_linear(linear, width)
     }
     #[inline(always)]
     fn load_to_modify(&mut self, at: &Address, width: Width) -> Result<u64, Fault> {
-        let offset = Core::offset(self, at);
-        let linear =
-            if at.flat { offset } else { self.linear(at.seg, offset, width.bytes(), crate::core::Access::Write)? };
-        self.read_linear_to_modify(linear, width)
+        let offset = self.address(at);
+        let linear = if at.flat { offset } else { self.linear(at.seg, offset, width, Access::Write)? };
+        if FAST {
+            return match self.env.tlb.write(linear, width.bytes(), self.cpu.cpl == 3) {
+                Some(page) => Ok(crate::core::load(self.env.memory, page, linear, width)),
+                None => Err(Fault::miss()),
+            };
+        }
+        self.core().read_linear_to_modify(linear, width)
     }
     #[inline(always)]
     fn store(&mut self, at: &Address, width: Width, value: u64) -> Result<(), Fault> {
-        let offset = Core::offset(self, at);
-        if at.flat {
-            return self.write_linear(offset, width, value);
-        }
-        Core::store(self, at.seg, offset, width, value)
+        let offset = self.address(at);
+        let linear = if at.flat { offset } else { self.linear(at.seg, offset, width, Access::Write)? };
+        self.write_linear(linear, width, value)
     }
     #[inline(always)]
     fn offset(&mut self, at: &Address) -> u64 {
-        Core::offset(self, at)
+        self.address(at)
     }
     #[inline(always)]
     fn load_stack(&mut self, offset: u64, width: Width) -> Result<u64, Fault> {
-        Core::load(self, Seg::Ss, offset, width)
+        let linear = self.linear(Seg::Ss, offset, width, Access::Read)?;
+        self.read_linear(linear, width)
     }
     #[inline(always)]
     fn store_stack(&mut self, offset: u64, width: Width, value: u64) -> Result<(), Fault> {
-        Core::store(self, Seg::Ss, offset, width, value)
+        let linear = self.linear(Seg::Ss, offset, width, Access::Write)?;
+        self.write_linear(linear, width, value)
     }
     #[inline(always)]
     fn flags(&mut self, of: FlagsOf, width: Width, a: u64, b: u64, r: u64) {
@@ -424,6 +487,9 @@ impl Micro for Core<'_, '_> {
         if self.cpu.mode.has(Mode::FLAT_CODE) || target <= u64::from(self.cpu.seg[Seg::Cs as usize].limit) {
             return Ok(());
         }
-        Err(self.protection(0))
+        if FAST {
+            return Err(Fault::miss());
+        }
+        Err(self.core().protection(0))
     }
 }

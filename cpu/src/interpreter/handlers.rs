@@ -8,7 +8,7 @@ use crate::core::{Core, Env, Fault, Leave};
 use crate::decode::Lowered;
 use crate::flags::Cond;
 use crate::insn::{Insn, Operand, OperandKind};
-use crate::micro::Micro;
+use crate::micro::{Direct, Micro};
 use crate::semantics::{self, Opcode, Semantics};
 use crate::state::{CpuState, Exception, Width};
 
@@ -92,9 +92,8 @@ fn leave(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest: &[Op]) {
 
 fn run<S: Semantics, const D: u8, const SRC: u8, const W: u8>(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest: &[Op]) {
     let i = specialise::<D, SRC, W>(&op.insn);
-    let result = S::run(&mut Core { cpu, env }, &i);
-    if result.is_err() {
-        return leave(cpu, env, op, rest);
+    if S::run(&mut Direct::<true> { cpu, env }, &i).is_err() {
+        return again::<S>(cpu, env, op, rest);
     }
     next(cpu, env, rest);
 }
@@ -102,18 +101,32 @@ fn run<S: Semantics, const D: u8, const SRC: u8, const W: u8>(cpu: &mut CpuState
 /// As `run`, for instructions that end a block.
 fn run_last<S: Semantics, const D: u8, const SRC: u8, const W: u8>(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest: &[Op]) {
     let i = specialise::<D, SRC, W>(&op.insn);
-    let result = S::run(&mut Core { cpu, env }, &i);
-    if result.is_err() {
-        leave(cpu, env, op, rest);
+    if S::run(&mut Direct::<true> { cpu, env }, &i).is_err() {
+        again::<S>(cpu, env, op, rest);
     }
+}
+
+/// The long way, from the start: translations to look up, faults to raise.
+#[cold]
+#[inline(never)]
+fn again<S: Semantics>(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest: &[Op]) {
+    if long_way::<S>(cpu, env, &op.insn).is_err() {
+        return leave(cpu, env, op, rest);
+    }
+    next(cpu, env, rest);
+}
+
+#[inline(never)]
+fn long_way<S: Semantics>(cpu: &mut CpuState, env: &mut Env<'_>, insn: &Insn) -> Result<(), Fault> {
+    S::run(&mut Direct::<false> { cpu, env }, insn)
 }
 
 fn run_jcc<const CC: usize>(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest: &[Op]) {
     let cond = const { Cond::ALL[CC] };
-    let mut core = Core { cpu, env };
-    let c = core.cond(cond);
-    if core.branch(&op.insn, c).is_err() {
-        leave(cpu, env, op, rest);
+    let mut direct = Direct::<true> { cpu, env };
+    let c = direct.cond(cond);
+    if direct.branch(&op.insn, c).is_err() {
+        again::<semantics::Jcc>(cpu, env, op, rest);
     }
 }
 
@@ -211,8 +224,8 @@ fn extend<S: Semantics>(i: &Insn) -> Handler {
 fn run_extend<S: Semantics, const SRC: u8, const FROM: u8>(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest: &[Op]) {
     let mut i = specialise::<REG, SRC, 4>(&op.insn);
     i.src_width = width::<FROM>(i.src_width);
-    if S::run(&mut Core { cpu, env }, &i).is_err() {
-        return leave(cpu, env, op, rest);
+    if S::run(&mut Direct::<true> { cpu, env }, &i).is_err() {
+        return again::<S>(cpu, env, op, rest);
     }
     next(cpu, env, rest);
 }

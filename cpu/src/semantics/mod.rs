@@ -119,8 +119,7 @@ fn step<M: Micro>(m: &mut M, i: &Insn, alu: Alu) -> Result<(), Fault> {
     let one = m.imm(1);
     let r = compute(m, alu, i.width, a, one);
     m.write(i, i.ops[0], i.width, r)?;
-    let carry = m.cond(Cond::B);
-    m.flags(if alu == Alu::Add { FlagsOf::Inc } else { FlagsOf::Dec }, i.width, a, carry, r);
+    m.flags(if alu == Alu::Add { FlagsOf::Inc } else { FlagsOf::Dec }, i.width, a, one, r);
     Ok(())
 }
 
