@@ -214,29 +214,28 @@ fn doubles_to_integers<const TRUNCATE: bool>(core: &mut Core<'_, '_>, i: &Insn) 
     set_xmm(core, i.ops[0], r);
     Ok(())
 }
-/// CVTPI2PS.
+/// CVTPI2PS. From memory it leaves the x87 state alone.
 fn mmx_to_singles(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
-    sse_mmx_ready(core)?;
-    let v = u128::from(mmx::source(core, i, i.ops[1], Q)?);
+    let v = mmx_operand(core, i)?;
     let env = environment(core);
     let mut flags = Flags::new();
     let r = each(v, 2, D, D, |a| exact::from_i64::<F32>(D.sign_extend(a), env, &mut flags));
     conclude(core, env, flags)?;
-    enter_mmx(core.cpu);
     set_low(core, i.ops[0], Q, r as u64);
     Ok(())
 }
-/// CVTPI2PD, always exact. From memory it leaves the x87 state alone.
-fn mmx_to_doubles(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
+/// The source of CVTPI2PS and CVTPI2PD; a register makes it an MMX instruction.
+fn mmx_operand(core: &mut Core<'_, '_>, i: &Insn) -> Result<u128, Fault> {
     sse_ready(core)?;
-    let from_register = i.ops[1].kind == OperandKind::Mm;
-    if from_register {
+    if i.ops[1].kind == OperandKind::Mm {
         no_pending_exception(core)?;
-    }
-    let v = u128::from(mmx::source(core, i, i.ops[1], Q)?);
-    if from_register {
         enter_mmx(core.cpu);
     }
+    Ok(u128::from(mmx::source(core, i, i.ops[1], Q)?))
+}
+/// CVTPI2PD, always exact. From memory it leaves the x87 state alone.
+fn mmx_to_doubles(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
+    let v = mmx_operand(core, i)?;
     let r = each(v, 2, D, Q, |a| (D.sign_extend(a) as f64).to_bits());
     set_xmm(core, i.ops[0], r);
     Ok(())

@@ -159,11 +159,17 @@ fn memory<const OP: u8, const FORMAT: u8>(core: &mut Core<'_, '_>, i: &Insn) -> 
         F80::INDEFINITE
     } else {
         let a = st(core, 0);
-        if flags.has(Flags::DE) && (a.is_nan() || a.is_unsupported()) {
-            // A NaN goes before a denormal operand.
-            flags = Flags::new();
+        let converting = std::mem::take(&mut flags);
+        let result = compute::<OP>(a, b, env, &mut flags);
+        // A NaN and a division by zero go before a denormal operand, which goes before all else.
+        let first = a.is_nan() || a.is_unsupported() || flags.has(Flags::ZE);
+        if converting.has(Flags::DE) && !first {
+            if converting.suppresses(env) {
+                flags = Flags::new();
+            }
+            flags.raise(Flags::DE);
         }
-        compute::<OP>(a, b, env, &mut flags)
+        result
     };
     if !flags.suppresses(env) {
         set(core, 0, result);
@@ -234,7 +240,8 @@ fn compare_to_eflags<const UNORDERED: bool, const POP: bool>(core: &mut Core<'_,
     if POP && !flags.suppresses(env) {
         pop(core);
     }
-    finish(core, i, 0, flags.bits());
+    let c1 = if flags.has(STACK_FAULT) { 0 } else { core.cpu.fpu.status & Flags::C1 };
+    finish(core, i, 0, flags.bits() | c1);
     Ok(())
 }
 
@@ -369,7 +376,7 @@ fn remainder<const NEAREST: bool>(core: &mut Core<'_, '_>, i: &Insn) -> Result<(
     let env = ready(core)?;
     let mut flags = Flags::new();
     let mut conditions = 0;
-    let mut clear = 0;
+    let mut clear = Flags::C2;
     let value = if is_empty(core, 0) || is_empty(core, 1) {
         flags.raise(UNDERFLOW);
         F80::INDEFINITE
@@ -377,8 +384,10 @@ fn remainder<const NEAREST: bool>(core: &mut Core<'_, '_>, i: &Insn) -> Result<(
         let (a, b) = (st(core, 0), st(core, 1));
         let r =
             if NEAREST { sf::remainder_nearest(a, b, env, &mut flags) } else { sf::remainder(a, b, env, &mut flags) };
-        conditions = r.conditions;
-        clear = CONDITIONS;
+        if !r.value.is_nan() && !flags.suppresses(env) {
+            conditions = r.conditions;
+            clear = CONDITIONS;
+        }
         r.value
     };
     if !flags.suppresses(env) {
@@ -424,7 +433,7 @@ fn tangent(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
             set(core, 0, F80::INDEFINITE);
             push(core, F80::INDEFINITE);
         }
-        finish(core, i, 0, fault);
+        finish(core, i, Flags::C2, fault);
         return Ok(());
     }
     let result = sf::tangent(st(core, 0), env, &mut flags);
@@ -450,7 +459,7 @@ fn trigonometric<const COSINE: bool>(core: &mut Core<'_, '_>, i: &Insn) -> Resul
         if invalid_masked(core) {
             set(core, 0, F80::INDEFINITE);
         }
-        finish(core, i, 0, UNDERFLOW);
+        finish(core, i, Flags::C2, UNDERFLOW);
         return Ok(());
     }
     let a = st(core, 0);
@@ -477,7 +486,7 @@ fn sine_cosine(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
             set(core, 0, F80::INDEFINITE);
             push(core, F80::INDEFINITE);
         }
-        finish(core, i, 0, fault);
+        finish(core, i, Flags::C2, fault);
         return Ok(());
     }
     let result = sf::sine_cosine(st(core, 0), env, &mut flags);

@@ -124,17 +124,14 @@ fn load_bcd(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
 fn load_register(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     ready(core)?;
     let n = index(i);
-    let raised = if !is_empty(core, 7) {
-        push_checked(core, F80::INDEFINITE)
-    } else if is_empty(core, n) {
+    let raised = if is_empty(core, n) {
         if invalid_masked(core) {
             push(core, F80::INDEFINITE);
         }
         UNDERFLOW
     } else {
         let value = st(core, n);
-        push(core, value);
-        0
+        push_checked(core, value)
     };
     finish(core, i, 0, raised);
     Ok(())
@@ -263,16 +260,12 @@ fn store_register<const POP: bool>(core: &mut Core<'_, '_>, i: &Insn) -> Result<
     finish(core, i, 0, raised);
     Ok(())
 }
-/// FSTPNCE ST(i), undocumented: FSTP that ignores an empty ST(0).
+/// FSTPNCE ST(i), undocumented: FSTP that takes an empty ST(0) without complaint, and then only pops.
 fn store_register_unchecked(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     ready(core)?;
-    let value = st(core, 0);
-    let empty = is_empty(core, 0);
-    let n = index(i);
-    set(core, n, value);
-    if empty {
-        let p = physical(core, n);
-        core.cpu.fpu.empty |= 1 << p;
+    if !is_empty(core, 0) {
+        let value = st(core, 0);
+        set(core, index(i), value);
     }
     pop(core);
     finish(core, i, 0, 0);
@@ -308,9 +301,7 @@ fn free<const POP: bool>(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault>
     if POP {
         pop(core);
     }
-    // The condition bits stay.
-    let c1 = core.cpu.fpu.status & Flags::C1;
-    finish(core, i, 0, c1);
+    finish(core, i, 0, 0);
     Ok(())
 }
 /// FINCSTP and FDECSTP.
@@ -320,11 +311,11 @@ fn rotate<const BY: u8>(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> 
     finish(core, i, 0, 0);
     Ok(())
 }
-/// FCMOVcc. Empty registers are an underflow whatever the condition.
+/// FCMOVcc. Empty registers are an underflow whatever the condition; otherwise C1 stays.
 fn conditional_move<const COND: u8>(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     ready(core)?;
     let n = index(i);
-    let mut raised = 0;
+    let mut raised = core.cpu.fpu.status & Flags::C1;
     if is_empty(core, 0) || is_empty(core, n) {
         raised = UNDERFLOW;
         if invalid_masked(core) {
