@@ -449,7 +449,9 @@ fn lower(instr: &Instruction, ip: u64, mode: Mode, model: Model) -> Lowered {
         insn.helper = helper;
         return Lowered { insn, ends_block: false, slow_end: false };
     }
-    if let Some(helper) = helpers::string::lookup(m) {
+    // MOVSD and CMPSD are also SSE2 instructions.
+    let is_vector = insn.ops.iter().any(|o| o.kind == OperandKind::Xmm);
+    if let Some(helper) = helpers::string::lookup(m).filter(|_| !is_vector) {
         insn.helper = helper;
         let io = helpers::string::is_io(m);
         return Lowered { insn, ends_block: io, slow_end: io };
