@@ -8,7 +8,7 @@ use std::{env, fs};
 mod font;
 
 const SYSTEM: [&str; 9] = ["common", "post", "system", "pci", "keyboard", "floppy", "disk", "font", "fixed"];
-const VGA: [&str; 8] = ["common", "vga", "modes", "text", "graphics", "palette", "vbe", "font"];
+const VGA: [&str; 6] = ["common", "vga", "modes", "palette", "vbe", "font"];
 
 fn build(names: &[&str], folder: &Path, fonts: &str) -> Assembled {
     let texts: Vec<(String, String)> = names
