@@ -1,0 +1,184 @@
+//! The command line.
+
+use crate::values::{self, BootOrder, Date, Load, Stream};
+use beigebox::Model;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// A PC for x86 software: boots disks, discs, floppies and kernels.
+#[derive(Parser, Debug)]
+#[command(name = "beigebox", version, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) run: Run,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Runs a machine; the same as `beigebox IMAGE`.
+    Run(Box<Run>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Display {
+    /// No screen.
+    None,
+    /// The VGA text screen in this terminal; Ctrl-] quits.
+    Terminal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClockMode {
+    /// Host when a person sits at the terminal, instructions otherwise.
+    Auto,
+    /// Guest time follows the instructions run: the same every time.
+    Instructions,
+    /// Guest time follows the host's clock.
+    Host,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Engine {
+    /// The best there is.
+    Auto,
+    /// The interpreter.
+    Interpreter,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Trace {
+    /// Each instruction with the registers before it, as QEMU's `-d in_asm,cpu`.
+    Insn,
+    /// Exceptions and interrupts, as QEMU's `-d int`.
+    Int,
+    /// Accesses to ports and device memory.
+    Io,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    /// What to boot: a floppy, disk or CD image, or a kernel. Its kind is recognised.
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: Option<PathBuf>,
+    /// Floppy image for drive A, and for drive B when given twice.
+    #[arg(long, value_name = "FILE", help_heading = "Drives")]
+    pub(crate) floppy: Vec<PathBuf>,
+    /// Hard disk image (raw); may be repeated.
+    #[arg(long, value_name = "FILE", help_heading = "Drives")]
+    pub(crate) disk: Vec<PathBuf>,
+    /// CD-ROM image (ISO).
+    #[arg(long, value_name = "FILE", help_heading = "Drives")]
+    pub(crate) cdrom: Vec<PathBuf>,
+    /// Keep writes to images in memory and forget them at the end.
+    #[arg(long, help_heading = "Drives")]
+    pub(crate) snapshot: bool,
+    /// Boot order: up to three of floppy, disk, cdrom, network.
+    #[arg(long, value_name = "ORDER", value_parser = values::boot, help_heading = "Drives")]
+    pub(crate) boot: Option<BootOrder>,
+
+    /// Boot this kernel directly: Linux bzImage, multiboot 1 or 2, ELF.
+    #[arg(long, value_name = "FILE", help_heading = "Direct boot")]
+    pub(crate) kernel: Option<PathBuf>,
+    /// Initial RAM disk for a Linux kernel.
+    #[arg(long, value_name = "FILE", help_heading = "Direct boot")]
+    pub(crate) initrd: Option<PathBuf>,
+    /// Command line for the kernel.
+    #[arg(long, value_name = "TEXT", help_heading = "Direct boot", allow_hyphen_values = true)]
+    pub(crate) append: Option<String>,
+    /// Module for a multiboot kernel, with its command line after the file name; may be repeated.
+    #[arg(long, value_name = "FILE [TEXT]", help_heading = "Direct boot")]
+    pub(crate) module: Vec<String>,
+    /// Flat binary at an address: entered in real mode below 1 MiB, in 32-bit mode above.
+    #[arg(long, value_name = "ADDRESS:FILE", value_parser = values::load, help_heading = "Direct boot")]
+    pub(crate) load: Option<Load>,
+
+    /// System BIOS instead of the built-in one.
+    #[arg(long, value_name = "FILE", help_heading = "Machine")]
+    pub(crate) bios: Option<PathBuf>,
+    /// Video BIOS instead of the built-in one.
+    #[arg(long, value_name = "FILE", help_heading = "Machine")]
+    pub(crate) video_bios: Option<PathBuf>,
+    /// Guest memory.
+    #[arg(long, short = 'm', value_name = "SIZE", value_parser = values::memory, default_value = "64M", help_heading = "Machine")]
+    pub(crate) memory: u64,
+    /// Processor: 8086, 286, 386, 486, pentium, pentium2, pentium3, pentium-m.
+    #[arg(long, value_name = "MODEL", value_parser = values::model, default_value = "pentium-m", help_heading = "Machine")]
+    pub(crate) cpu: Model,
+    /// What runs the processor.
+    #[arg(long, value_enum, default_value = "auto", help_heading = "Machine")]
+    pub(crate) engine: Engine,
+    /// What guest time follows.
+    #[arg(long, value_enum, default_value = "auto", help_heading = "Machine")]
+    pub(crate) clock: ClockMode,
+    /// Instructions per second of guest time.
+    #[arg(long, value_name = "N", value_parser = values::number, help_heading = "Machine")]
+    pub(crate) ips: Option<u64>,
+    /// Date and time (UTC) at power-on, or `host`; a fixed date unless the clock is the host's.
+    #[arg(long, value_name = "DATE", value_parser = values::date, help_heading = "Machine")]
+    pub(crate) rtc: Option<Date>,
+    /// End when the guest resets the machine.
+    #[arg(long, help_heading = "Machine")]
+    pub(crate) no_reboot: bool,
+    /// Reset on a triple fault, as real boards do, instead of ending with a report.
+    #[arg(long, help_heading = "Machine")]
+    pub(crate) reset_on_triple_fault: bool,
+
+    /// Where the screen is shown; the terminal when nothing else uses it.
+    #[arg(long, value_enum, help_heading = "Input and output")]
+    pub(crate) display: Option<Display>,
+    /// First serial port: stdio (Ctrl-A x quits), file:PATH or null.
+    #[arg(long, value_name = "WHERE", value_parser = values::stream, help_heading = "Input and output")]
+    pub(crate) serial: Option<Stream>,
+    /// Debug console: stdio, file:PATH or null.
+    #[arg(long, value_name = "WHERE", value_parser = values::stream, help_heading = "Input and output")]
+    pub(crate) debugcon: Option<Stream>,
+    /// Port of the debug console; SeaBIOS writes to 0x402.
+    #[arg(long, value_name = "PORT", value_parser = values::port, default_value = "0xe9", help_heading = "Input and output")]
+    pub(crate) debugcon_port: u16,
+    /// First port of the exit device: a write of V ends the run with code (V << 1) | 1.
+    #[arg(long, value_name = "PORT", value_parser = values::port, default_value = "0xf4", help_heading = "Input and output")]
+    pub(crate) debug_exit: u16,
+    /// Once TEXT stands on the serial line, debug console or screen, type KEYS (`<enter>`, `<f10>`,
+    /// `<ctrl-c>`; `serial:` before them sends them over the serial line; `@2s` as TEXT waits).
+    /// May be repeated: one rule after the other.
+    #[arg(long, value_name = "TEXT=>KEYS", help_heading = "Input and output")]
+    pub(crate) on_text: Vec<String>,
+    /// File with one such rule per line.
+    #[arg(long, value_name = "FILE", help_heading = "Input and output")]
+    pub(crate) script: Option<PathBuf>,
+
+    /// End with code 0 as soon as TEXT stands on the serial line, debug console or screen (after
+    /// all `--on-text` rules are done).
+    #[arg(long, value_name = "TEXT", help_heading = "Ending")]
+    pub(crate) exit_on_text: Vec<String>,
+    /// End with code 124 after this much guest time.
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Ending")]
+    pub(crate) time_limit: Option<u64>,
+    /// End with code 124 after this much real time.
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Ending")]
+    pub(crate) wall_limit: Option<u64>,
+    /// End with code 124 after this many instructions.
+    #[arg(long, value_name = "N", value_parser = values::number, help_heading = "Ending")]
+    pub(crate) max_instructions: Option<u64>,
+    /// Exit code of the guest that means success and becomes 0.
+    #[arg(long, value_name = "CODE", help_heading = "Ending")]
+    pub(crate) success_code: Option<u8>,
+
+    /// Write the text screen to this file at the end (`-` for standard output).
+    #[arg(long, value_name = "FILE", help_heading = "Looking inside")]
+    pub(crate) screen_text: Option<PathBuf>,
+    /// Write a picture of the screen (PNG) at the end.
+    #[arg(long, value_name = "FILE", help_heading = "Looking inside")]
+    pub(crate) screenshot: Option<PathBuf>,
+    /// Print numbers about the run at the end, and the hash of its state.
+    #[arg(long, help_heading = "Looking inside")]
+    pub(crate) stats: bool,
+    /// Trace: insn, int, io, with commas between them.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT", help_heading = "Looking inside")]
+    pub(crate) trace: Vec<Trace>,
+    /// Where the trace goes instead of standard error.
+    #[arg(long, value_name = "FILE", help_heading = "Looking inside")]
+    pub(crate) trace_file: Option<PathBuf>,
+}

@@ -1,0 +1,575 @@
+//! `beigebox run`: builds the machine the options describe and drives it to its end.
+
+use crate::console::{Console, Input};
+use crate::options::{ClockMode, Display, Engine, Run, Trace};
+use crate::script::{self, Action, Rule, When};
+use crate::sink::Sink;
+use crate::terminal::{self, Terminal};
+use crate::values::{Date, Stream};
+use crate::{Failure, code, console};
+use beigebox::clock::Pace;
+use beigebox::host::{self, ImageError, Mode};
+use beigebox::loader::{self, ImageKind, Module, Payload};
+use beigebox::trace::TraceOptions;
+use beigebox::{BootDevice, Builder, DateTime, EngineKind, Machine, Stop};
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Guest time between two looks at the outside world.
+const SLICE: u64 = 1_000_000;
+/// Guest time between two looks at the text screen for texts that are waited for.
+const SCREEN_LOOK: u64 = 5_000_000;
+
+pub(crate) fn run(mut options: Run) -> Result<u8, Failure> {
+    recognise(&mut options)?;
+    check(&options)?;
+    let rules = rules(&options)?;
+    let interactive = std::io::stdin().is_terminal();
+    let display = options.display.unwrap_or_else(|| {
+        let free = options.serial != Some(Stream::Stdio)
+            && options.debugcon != Some(Stream::Stdio)
+            && options.trace.is_empty()
+            && options.exit_on_text.is_empty();
+        if free && interactive && std::io::stdout().is_terminal() { Display::Terminal } else { Display::None }
+    });
+    let serial = options.serial.clone().unwrap_or(match display {
+        Display::None => Stream::Stdio,
+        Display::Terminal => Stream::Null,
+    });
+    let debugcon = options.debugcon.clone().unwrap_or(Stream::Null);
+    let follows_host = match options.clock {
+        ClockMode::Host => true,
+        ClockMode::Instructions => false,
+        ClockMode::Auto => interactive && options.exit_on_text.is_empty() && rules.is_empty(),
+    };
+    let mut machine = build(&options, follows_host)?;
+    trace(&mut machine, &options)?;
+    let mut session = Session {
+        serial: Sink::open(&serial)?,
+        debug: Sink::open(&debugcon)?,
+        rules: rules.into(),
+        rule_since: 0,
+        console: None,
+        terminal: None,
+        pace: None,
+        next_look: 0,
+    };
+    let terminal_error = |error: std::io::Error| Failure::new(code::IO, format!("the terminal: {error}"));
+    if display == Display::Terminal {
+        session.terminal = Some(Terminal::open().map_err(terminal_error)?);
+    } else if serial == Stream::Stdio {
+        session.console = Some(Console::open().map_err(terminal_error)?);
+    }
+    if follows_host {
+        session.pace = Some(Pace::starting(machine.now()));
+    }
+    let started = Instant::now();
+    let outcome = session.drive(&mut machine, &options, started);
+    console::restore();
+    let ended = outcome?;
+    finish(&mut machine, &options, started)?;
+    Ok(match ended {
+        End::Text => code::PASS,
+        End::Quit => code::PASS,
+        End::Limit(limit) => {
+            eprintln!("beigebox: {limit} is used up");
+            code::TIME_OUT
+        }
+        End::Stop(stop) => verdict(&stop, &options),
+    })
+}
+
+/// How a run ended.
+enum End {
+    /// The text that was waited for stands there.
+    Text,
+    /// The person at the terminal ended it.
+    Quit,
+    Limit(&'static str),
+    Stop(Stop),
+}
+
+fn verdict(stop: &Stop, options: &Run) -> u8 {
+    let quiet = if options.exit_on_text.is_empty() { code::PASS } else { code::EXPECTATION };
+    match stop {
+        Stop::Exit(value) => {
+            let verdict = (value << 1 | 1) as u8;
+            if options.success_code == Some(verdict) { code::PASS } else { verdict }
+        }
+        Stop::TripleFault(report) => {
+            eprintln!("beigebox: triple fault: {report}");
+            code::TRIPLE_FAULT
+        }
+        Stop::Hang => {
+            eprintln!("beigebox: the guest has halted with interrupts off: nothing will happen any more");
+            code::HANG
+        }
+        Stop::Instructions => {
+            eprintln!("beigebox: --max-instructions is used up");
+            code::TIME_OUT
+        }
+        Stop::PowerOff | Stop::Reset | Stop::Done | Stop::Breakpoint => {
+            if quiet != code::PASS {
+                let what = if *stop == Stop::Reset { "reset the machine" } else { "switched the machine off" };
+                eprintln!("beigebox: the guest {what} before the text of --exit-on-text appeared");
+            }
+            quiet
+        }
+    }
+}
+
+// --- options to machine ------------------------------------------------------------------------
+
+/// Sorts a bare IMAGE into the option it means.
+fn recognise(options: &mut Run) -> Result<(), Failure> {
+    let Some(path) = options.image.take() else { return Ok(()) };
+    let metadata = std::fs::metadata(&path).map_err(|error| Failure::file(&path, "opened", &error))?;
+    if metadata.is_dir() {
+        return Err(Failure::new(code::MISSING, format!("{}: is a directory, not an image", path.display())));
+    }
+    let mut head = Vec::new();
+    File::open(&path)
+        .and_then(|file| file.take(loader::HEAD as u64).read_to_end(&mut head))
+        .map_err(|error| Failure::file(&path, "read", &error))?;
+    if metadata.len() == 0 && metadata.is_file() {
+        return Err(Failure::new(code::CONFIGURATION, format!("{}: the image is empty", path.display())));
+    }
+    match loader::recognise(&head, metadata.len()) {
+        ImageKind::Floppy => {
+            options.floppy.insert(0, path);
+            options.boot.get_or_insert(crate::values::BootOrder(vec![BootDevice::Floppy, BootDevice::Disk]));
+        }
+        ImageKind::BootableIso | ImageKind::Iso => {
+            // Hybrid images boot as discs; as disks they are given with `--disk`.
+            options.cdrom.insert(0, path);
+            options.boot.get_or_insert(crate::values::BootOrder(vec![BootDevice::Cdrom, BootDevice::Disk]));
+        }
+        ImageKind::Disk => {
+            options.disk.insert(0, path);
+            options.boot.get_or_insert(crate::values::BootOrder(vec![BootDevice::Disk, BootDevice::Cdrom]));
+        }
+        ImageKind::Linux | ImageKind::Multiboot | ImageKind::Multiboot2 | ImageKind::Elf => {
+            if let Some(other) = &options.kernel {
+                let text = format!("{} is a kernel, and so is `--kernel {}`; give one", path.display(), other.display());
+                return Err(Failure::new(code::CONFIGURATION, text));
+            }
+            options.kernel = Some(path);
+        }
+        ImageKind::Unknown => {
+            return Err(Failure::new(
+                code::CONFIGURATION,
+                format!(
+                    "{}: this is no image that can be recognised ({} bytes); say what it is with --floppy, --disk, --cdrom, --kernel or --load ADDRESS:FILE",
+                    path.display(),
+                    metadata.len()
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check(options: &Run) -> Result<(), Failure> {
+    let bad = |text: &str| Err(Failure::new(code::CONFIGURATION, text));
+    if options.kernel.is_some() && options.load.is_some() {
+        return bad("--kernel and --load both say what to boot; give one");
+    }
+    let direct = options.kernel.is_some() || options.load.is_some();
+    if options.initrd.is_some() && options.kernel.is_none() {
+        return bad("--initrd needs --kernel");
+    }
+    if options.append.is_some() && options.kernel.is_none() {
+        return bad("--append needs --kernel");
+    }
+    if !options.module.is_empty() && options.kernel.is_none() {
+        return bad("--module needs --kernel");
+    }
+    if options.floppy.len() > 2 {
+        return bad("more than two --floppy: the controller has two drives");
+    }
+    if options.disk.len() + options.cdrom.len() > 4 {
+        return bad("more than four of --disk and --cdrom: the two IDE channels carry two drives each");
+    }
+    let has_drive = !(options.floppy.is_empty() && options.disk.is_empty() && options.cdrom.is_empty());
+    if !direct && !has_drive && options.bios.is_none() {
+        return Err(Failure::new(2, "nothing to boot; give an IMAGE, --disk, --cdrom, --floppy, --kernel or --load"));
+    }
+    if options.display == Some(Display::Terminal) && !std::io::stdout().is_terminal() {
+        return bad("--display terminal needs standard output to be a terminal");
+    }
+    if options.display == Some(Display::Terminal) && options.serial == Some(Stream::Stdio) {
+        return bad("--display terminal and --serial stdio both want the terminal; send one of them elsewhere");
+    }
+    let ports = [options.debugcon_port, options.debug_exit];
+    if ports[0] >= ports[1] && ports[0] - ports[1] < 4 {
+        return bad("--debugcon-port lies within the four ports of --debug-exit");
+    }
+    if options.ips.is_some_and(|rate| !(1000..=1_000_000_000_000).contains(&rate)) {
+        return bad("--ips must be from 1000 to 1000000000000");
+    }
+    Ok(())
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = std::fs::read(path).map_err(|error| Failure::file(path, "read", &error))?;
+    if bytes.is_empty() {
+        return Err(Failure::new(code::CONFIGURATION, format!("{}: the file is empty", path.display())));
+    }
+    Ok(bytes)
+}
+
+fn rules(options: &Run) -> Result<Vec<Rule>, Failure> {
+    let mut rules = Vec::new();
+    if let Some(path) = &options.script {
+        let bytes = read_file(path)?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Failure::new(code::CONFIGURATION, format!("{}: the script is not UTF-8 text", path.display())))?;
+        rules = script::parse_file(&text)?;
+    }
+    for rule in &options.on_text {
+        rules.push(script::parse(rule)?);
+    }
+    Ok(rules)
+}
+
+fn image_failure(error: ImageError) -> Failure {
+    let code = match &error {
+        ImageError::Open { source, .. } if source.kind() == std::io::ErrorKind::NotFound => code::MISSING,
+        ImageError::Open { .. } | ImageError::Locked { .. } => code::IO,
+        _ => code::CONFIGURATION,
+    };
+    Failure::new(code, error.to_string())
+}
+
+fn payload(options: &Run) -> Result<Option<Payload>, Failure> {
+    if let Some(load) = &options.load {
+        let kernel = read_file(&load.path)?;
+        return Ok(Some(Payload { kernel, flat: Some(load.address), ..Payload::default() }));
+    }
+    let Some(kernel) = &options.kernel else { return Ok(None) };
+    let mut modules = Vec::new();
+    for module in &options.module {
+        let (path, _) = module.split_once(' ').unwrap_or((module, ""));
+        modules.push(Module { bytes: read_file(path.as_ref())?, command_line: module.clone() });
+    }
+    Ok(Some(Payload {
+        kernel: read_file(kernel)?,
+        command_line: options.append.clone().unwrap_or_default(),
+        initrd: options.initrd.as_deref().map(read_file).transpose()?,
+        modules,
+        flat: None,
+    }))
+}
+
+fn build(options: &Run, follows_host: bool) -> Result<Machine, Failure> {
+    let mode = if options.snapshot { Mode::Snapshot } else { Mode::Write };
+    let bios = match &options.bios {
+        Some(path) => read_file(path)?,
+        None => bios::SYSTEM.to_vec(),
+    };
+    let video_bios = match &options.video_bios {
+        Some(path) => read_file(path)?,
+        None => bios::VGA.to_vec(),
+    };
+    let date = match options.rtc {
+        Some(Date::Fixed(date)) => date,
+        Some(Date::Host) => host_date(),
+        None if follows_host => host_date(),
+        None => DateTime::DEFAULT,
+    };
+    let mut builder: Builder = Machine::builder()
+        .memory(options.memory)
+        .cpu(options.cpu)
+        .engine(match options.engine {
+            Engine::Auto => EngineKind::Auto,
+            Engine::Interpreter => EngineKind::Interpreter,
+        })
+        .bios(bios)
+        .video_bios(video_bios)
+        .debug_console(Some(options.debugcon_port))
+        .debug_exit(Some(options.debug_exit))
+        .date(date)
+        .no_reboot(options.no_reboot)
+        .reset_on_triple_fault(options.reset_on_triple_fault);
+    if let Some(rate) = options.ips {
+        builder = builder.rate(rate);
+    }
+    if let Some(order) = &options.boot {
+        builder = builder.boot_order(&order.0);
+    }
+    if options.floppy.is_empty() {
+        builder = builder.floppy(0, None);
+    }
+    for (drive, path) in options.floppy.iter().enumerate() {
+        builder = builder.floppy(drive, Some(host::open_floppy(path, mode).map_err(image_failure)?));
+    }
+    for path in &options.disk {
+        builder = builder.disk(host::open_disk(path, mode).map_err(image_failure)?);
+    }
+    for path in &options.cdrom {
+        builder = builder.cdrom(Some(host::open_cdrom(path).map_err(image_failure)?));
+    }
+    if let Some(payload) = payload(options)? {
+        builder = builder.direct_boot(payload);
+    }
+    builder.build().map_err(|error| {
+        let file = options.kernel.as_ref().or(options.load.as_ref().map(|load| &load.path));
+        let text = match (&error, file) {
+            (beigebox::BuildError::Load(error), Some(file)) => format!("{}: {error}", file.display()),
+            (beigebox::BuildError::BiosSize(_), _) => match &options.bios {
+                Some(path) => format!("{}: {error}", path.display()),
+                None => error.to_string(),
+            },
+            _ => error.to_string(),
+        };
+        Failure::new(code::CONFIGURATION, text)
+    })
+}
+
+fn host_date() -> DateTime {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    DateTime::from_unix(since.map_or(0, |since| since.as_secs()))
+}
+
+fn trace(machine: &mut Machine, options: &Run) -> Result<(), Failure> {
+    if options.trace.is_empty() {
+        return Ok(());
+    }
+    let sink: Box<dyn Write + Send> = match &options.trace_file {
+        Some(path) => {
+            Box::new(BufWriter::new(File::create(path).map_err(|error| Failure::file(path, "written", &error))?))
+        }
+        None => Box::new(std::io::stderr()),
+    };
+    let sink = Shared(Arc::new(Mutex::new(sink)));
+    if options.trace.contains(&Trace::Io) {
+        let mut sink = sink.clone();
+        machine.watch_io(Some(Box::new(move |event| {
+            let space = if event.is_port { "port" } else { "memory" };
+            let direction = if event.is_write { "write" } else { "read" };
+            let digits = usize::from(event.bytes) * 2;
+            // A closed pipe must not stop the machine.
+            let _ = writeln!(
+                sink,
+                "{:14} {space} {direction} {:04x} {:0digits$x}",
+                event.time.0, event.address, event.value
+            );
+        })));
+    }
+    let trace = TraceOptions {
+        instructions: options.trace.contains(&Trace::Insn),
+        interrupts: options.trace.contains(&Trace::Int),
+    };
+    if trace != TraceOptions::default() {
+        machine.trace(trace, Box::new(sink));
+    }
+    Ok(())
+}
+
+/// One sink for all traces, so that their lines stand in order.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<Box<dyn Write + Send>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.0.lock() {
+            Ok(mut sink) => sink.write(bytes),
+            Err(_) => Ok(bytes.len()),
+        }
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.lock().map_or(Ok(()), |mut sink| sink.flush())
+    }
+}
+
+// --- the run -----------------------------------------------------------------------------------
+
+struct Session {
+    serial: Sink,
+    debug: Sink,
+    rules: std::collections::VecDeque<Rule>,
+    /// Guest time at which the rule before fired.
+    rule_since: u64,
+    console: Option<Console>,
+    terminal: Option<Terminal>,
+    pace: Option<Pace>,
+    next_look: u64,
+}
+
+impl Session {
+    fn drive(&mut self, machine: &mut Machine, options: &Run, started: Instant) -> Result<End, Failure> {
+        let most = options.max_instructions.unwrap_or(u64::MAX);
+        loop {
+            let now = machine.now().0;
+            let left = options.time_limit.map_or(SLICE, |limit| limit.saturating_sub(now).min(SLICE));
+            if left == 0 {
+                return Ok(End::Limit("--time-limit"));
+            }
+            if options.wall_limit.is_some_and(|limit| started.elapsed().as_nanos() >= u128::from(limit)) {
+                return Ok(End::Limit("--wall-limit"));
+            }
+            let instructions = most.saturating_sub(machine.counters().instructions);
+            let stop = machine.run_limited(left, instructions);
+            self.serial.write(&machine.serial_output(0))?;
+            self.debug.write(&machine.debug_output())?;
+            // What the guest printed last may be what is waited for, even when it stopped then.
+            if self.texts(machine, options, stop != Stop::Done)? {
+                return Ok(End::Text);
+            }
+            if stop != Stop::Done {
+                return Ok(End::Stop(stop));
+            }
+            if self.host(machine)? {
+                return Ok(End::Quit);
+            }
+        }
+    }
+
+    /// Keys, screen and the host's clock. Returns whether the person wants to quit.
+    fn host(&mut self, machine: &mut Machine) -> Result<bool, Failure> {
+        let terminal_error = |error: std::io::Error| Failure::new(code::IO, format!("the terminal: {error}"));
+        let mut wait = Duration::ZERO;
+        if let Some(pace) = &self.pace {
+            let target = pace.target();
+            let now = machine.now();
+            if target > now {
+                machine.skip_to(target);
+            } else if pace.ahead(now) > Duration::from_millis(2) {
+                wait = pace.ahead(now).min(Duration::from_millis(20));
+            }
+        }
+        if let Some(terminal) = &mut self.terminal {
+            terminal.draw(machine).map_err(terminal_error)?;
+            while let Some(action) = terminal.poll(wait).map_err(terminal_error)? {
+                wait = Duration::ZERO;
+                match action {
+                    terminal::Action::Chord(keys) => machine.type_chord(&keys),
+                    terminal::Action::Quit => return Ok(true),
+                }
+            }
+        } else if let Some(console) = &mut self.console {
+            match console.poll(wait) {
+                Some(Input::Bytes(bytes)) => machine.serial_input(0, &bytes),
+                Some(Input::Quit) => return Ok(true),
+                None => {}
+            }
+        } else if !wait.is_zero() {
+            std::thread::sleep(wait);
+        }
+        Ok(false)
+    }
+
+    /// Fires rules and looks for the texts that end the run.
+    fn texts(&mut self, machine: &mut Machine, options: &Run, last: bool) -> Result<bool, Failure> {
+        if self.rules.is_empty() && options.exit_on_text.is_empty() {
+            return Ok(false);
+        }
+        let now = machine.now().0;
+        let mut screen = None;
+        if now >= self.next_look || last {
+            self.next_look = now + SCREEN_LOOK;
+            screen = Some(machine.screen_text());
+        }
+        while let Some(rule) = self.rules.front() {
+            let fires = match &rule.when {
+                When::After(wait) => now.saturating_sub(self.rule_since) >= *wait,
+                When::Text(text) => {
+                    let seen = self.serial.has(text)
+                        || self.debug.has(text)
+                        || screen.as_ref().is_some_and(|screen| screen.contains(text.as_str()));
+                    if seen {
+                        self.serial.forget_through(text);
+                        self.debug.forget_through(text);
+                    }
+                    seen
+                }
+            };
+            // One rule's keys are all typed before the next rule is looked at.
+            if !fires || machine.is_typing() {
+                return Ok(false);
+            }
+            self.rule_since = now;
+            if let Some(rule) = self.rules.pop_front() {
+                match rule.action {
+                    Action::Keys(keys) => machine
+                        .type_keys(&keys)
+                        .map_err(|error| Failure::new(code::CONFIGURATION, error.to_string()))?,
+                    Action::Serial(bytes) => machine.serial_input(0, &bytes),
+                }
+            }
+        }
+        if machine.is_typing() {
+            return Ok(false);
+        }
+        Ok(options.exit_on_text.iter().any(|text| {
+            self.serial.has(text)
+                || self.debug.has(text)
+                || screen.as_ref().is_some_and(|screen| screen.contains(text.as_str()))
+        }))
+    }
+}
+
+// --- the end -----------------------------------------------------------------------------------
+
+fn finish(machine: &mut Machine, options: &Run, started: Instant) -> Result<(), Failure> {
+    if let Some(path) = &options.screen_text {
+        write_out(path, machine.screen_text().as_bytes())?;
+    }
+    if let Some(path) = &options.screenshot {
+        screenshot(machine, path)?;
+    }
+    if options.stats {
+        let wall = started.elapsed().as_secs_f64();
+        let counters = machine.counters();
+        let mips = counters.instructions as f64 / wall.max(1e-9) / 1e6;
+        eprintln!("instructions: {}", counters.instructions);
+        eprintln!("guest time: {:.6} s", counters.time.0 as f64 / 1e9);
+        eprintln!("real time: {wall:.3} s");
+        eprintln!("speed: {mips:.1} MIPS");
+        eprintln!("device accesses: {}", counters.accesses);
+        eprintln!("resets: {}", counters.resets);
+        eprintln!("engine: {}", machine.engine_name());
+        eprint!("{}", machine.engine_statistics());
+        for (port, count) in machine.unknown_ports() {
+            eprintln!("unknown port {port:04x}: {} reads, {} writes", count.reads, count.writes);
+        }
+        for (page, count) in machine.unknown_memory() {
+            eprintln!("unknown memory {page:08x}: {} reads, {} writes", count.reads, count.writes);
+        }
+        eprintln!("state hash: {:032x}", machine.state_hash());
+    }
+    Ok(())
+}
+
+fn write_out(path: &PathBuf, bytes: &[u8]) -> Result<(), Failure> {
+    if path.as_os_str() == "-" {
+        let written = std::io::stdout().write_all(bytes);
+        return written.map_err(|error| Failure::file("standard output".as_ref(), "written", &error));
+    }
+    std::fs::write(path, bytes).map_err(|error| Failure::file(path, "written", &error))
+}
+
+fn screenshot(machine: &mut Machine, path: &Path) -> Result<(), Failure> {
+    let picture = machine.picture();
+    let failure = |error: png::EncodingError| {
+        Failure::new(code::IO, format!("{}: cannot be written: {error}", path.display()))
+    };
+    let file = File::create(path).map_err(|error| Failure::file(path, "written", &error))?;
+    let (width, height) = (picture.width.max(1) as u32, picture.height.max(1) as u32);
+    let mut encoder = png::Encoder::new(BufWriter::new(file), width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut bytes: Vec<u8> = picture
+        .pixels
+        .iter()
+        .flat_map(|pixel| {
+            let [blue, green, red, _] = pixel.to_le_bytes();
+            [red, green, blue]
+        })
+        .collect();
+    bytes.resize(width as usize * height as usize * 3, 0);
+    encoder.write_header().and_then(|mut writer| writer.write_image_data(&bytes)).map_err(failure)
+}

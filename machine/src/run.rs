@@ -1,0 +1,790 @@
+//! The machine: how it is built, and the loop that runs it.
+
+use crate::bus::{Board, IoWatch, Roms, Unknown};
+use crate::clock::{self, Clock};
+use crate::input::{self, KeyCode, Typing};
+use crate::loader::{self, LoadError, MemoryLayout, Payload, Plan};
+use crate::pc::{self, Chip, Fitting, cmos};
+use crate::trace::{self, FaultReport, TraceOptions};
+use cpu::engine::{Engine, Exit};
+use cpu::flags::bits;
+use cpu::interpreter::Interpreter;
+use cpu::memory::{GuestMemory, MemoryError};
+use cpu::state::{Activity, CpuState};
+use cpu::{Bus, Model};
+use devices::ata::Position;
+use devices::floppy::DriveKind;
+use devices::fw_cfg::RangeKind;
+use devices::rtc::DateTime;
+use devices::storage::Storage;
+use devices::{Device, Time};
+use std::collections::BTreeMap;
+
+/// Where firmware looks for something to boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BootDevice {
+    /// First floppy drive.
+    Floppy,
+    /// First hard disk.
+    Disk,
+    /// First CD-ROM drive.
+    Cdrom,
+    /// Network card.
+    Network,
+}
+
+impl BootDevice {
+    /// The number by which CMOS names it.
+    const fn code(self) -> u8 {
+        match self {
+            BootDevice::Floppy => 1,
+            BootDevice::Disk => 2,
+            BootDevice::Cdrom => 3,
+            BootDevice::Network => 4,
+        }
+    }
+}
+
+/// Which interpreter or translator runs the processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineKind {
+    /// The best that there is.
+    #[default]
+    Auto,
+    /// The interpreter.
+    Interpreter,
+}
+
+/// Why [`Machine::run_for`] and its kin returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The guest time or the condition that was asked for has come.
+    Done,
+    /// As many instructions as were asked for have been retired.
+    Instructions,
+    /// The guest switched the machine off.
+    PowerOff,
+    /// The guest wrote to its exit port.
+    Exit(u32),
+    /// A triple fault.
+    TripleFault(Box<FaultReport>),
+    /// Halted with interrupts off: nothing will ever happen again.
+    Hang,
+    /// The guest reset the machine and [`Builder::no_reboot`] was asked for.
+    Reset,
+    /// An embedder's breakpoint.
+    Breakpoint,
+}
+
+/// Why a machine cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Guest memory.
+    #[error("memory of {bytes} bytes: {source}")]
+    Memory {
+        /// What was asked for.
+        bytes: u64,
+        /// What is wrong with it.
+        source: MemoryError,
+    },
+    /// The system BIOS.
+    #[error("the BIOS has {0} bytes; it must be 64, 128, 256 or 512 KiB or 1 to 16 MiB, a power of two")]
+    BiosSize(usize),
+    /// The display's BIOS.
+    #[error("the video BIOS has {0} bytes; it must have 1 to 65536")]
+    VideoBiosSize(usize),
+    /// Too many drives.
+    #[error("{0}")]
+    Drives(&'static str),
+    /// The kernel.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// No firmware at all.
+    #[error("no BIOS: give one")]
+    NoBios,
+}
+
+/// A machine to be built. All settings have defaults, except that there must be a BIOS.
+pub struct Builder {
+    memory: u64,
+    video_memory: u64,
+    model: Model,
+    engine: EngineKind,
+    rate: u64,
+    bios: Option<Vec<u8>>,
+    video_bios: Option<Vec<u8>>,
+    floppies: [Option<(DriveKind, Option<Box<dyn Storage>>)>; 2],
+    drives: Vec<(Option<Position>, bool, Option<Box<dyn Storage>>)>,
+    boot: Vec<BootDevice>,
+    payload: Option<Payload>,
+    debug_console: Option<u16>,
+    debug_exit: Option<u16>,
+    date: DateTime,
+    no_reboot: bool,
+    reset_on_triple_fault: bool,
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        Builder {
+            memory: 64 << 20,
+            video_memory: 16 << 20,
+            model: Model::default(),
+            engine: EngineKind::Auto,
+            rate: clock::DEFAULT_RATE,
+            bios: None,
+            video_bios: None,
+            floppies: [None, None],
+            drives: Vec::new(),
+            boot: vec![BootDevice::Floppy, BootDevice::Disk, BootDevice::Cdrom],
+            payload: None,
+            debug_console: Some(pc::DEBUG_CONSOLE),
+            debug_exit: Some(pc::DEBUG_EXIT),
+            date: DateTime::DEFAULT,
+            no_reboot: false,
+            reset_on_triple_fault: false,
+        }
+    }
+}
+
+impl Builder {
+    /// Bytes of RAM: a multiple of 4096, 1 MiB at least. 64 MiB unless said.
+    #[must_use]
+    pub fn memory(mut self, bytes: u64) -> Builder {
+        self.memory = bytes;
+        self
+    }
+    /// The processor.
+    #[must_use]
+    pub fn cpu(mut self, model: Model) -> Builder {
+        self.model = model;
+        self
+    }
+    /// The engine.
+    #[must_use]
+    pub fn engine(mut self, engine: EngineKind) -> Builder {
+        self.engine = engine;
+        self
+    }
+    /// Instructions per second of guest time.
+    #[must_use]
+    pub fn rate(mut self, instructions: u64) -> Builder {
+        self.rate = instructions;
+        self
+    }
+    /// The system BIOS, mapped below 4 GiB and its end below 1 MiB.
+    #[must_use]
+    pub fn bios(mut self, image: Vec<u8>) -> Builder {
+        self.bios = Some(image);
+        self
+    }
+    /// The display adapter's BIOS, behind its expansion ROM register.
+    #[must_use]
+    pub fn video_bios(mut self, image: Vec<u8>) -> Builder {
+        self.video_bios = Some(image);
+        self
+    }
+    /// Floppy drive 0 or 1 with a disk in it, or empty. The kind of drive follows from the disk.
+    #[must_use]
+    pub fn floppy(mut self, drive: usize, disk: Option<Box<dyn Storage>>) -> Builder {
+        if let Some(slot) = self.floppies.get_mut(drive) {
+            let kind = DriveKind::for_image(disk.as_ref().map_or(1_474_560, |disk| disk.len()));
+            *slot = Some((kind, disk));
+        }
+        self
+    }
+    /// The next free IDE position gets a hard disk.
+    #[must_use]
+    pub fn disk(mut self, storage: Box<dyn Storage>) -> Builder {
+        self.drives.push((None, false, Some(storage)));
+        self
+    }
+    /// A CD-ROM drive, at the second channel's first position if that is free.
+    #[must_use]
+    pub fn cdrom(mut self, disc: Option<Box<dyn Storage>>) -> Builder {
+        self.drives.push((None, true, disc));
+        self
+    }
+    /// Where the firmware looks for something to boot, in order; three at most count.
+    #[must_use]
+    pub fn boot_order(mut self, order: &[BootDevice]) -> Builder {
+        self.boot = order.to_vec();
+        self
+    }
+    /// Boots this once the firmware's self-test is over, instead of a drive.
+    #[must_use]
+    pub fn direct_boot(mut self, payload: Payload) -> Builder {
+        self.payload = Some(payload);
+        self
+    }
+    /// Port of the debug console (E9h unless said); `None` removes it.
+    #[must_use]
+    pub fn debug_console(mut self, port: Option<u16>) -> Builder {
+        self.debug_console = port;
+        self
+    }
+    /// First of the four ports of the exit device (F4h unless said); `None` removes it.
+    #[must_use]
+    pub fn debug_exit(mut self, port: Option<u16>) -> Builder {
+        self.debug_exit = port;
+        self
+    }
+    /// What the clock chip shows at power-on.
+    #[must_use]
+    pub fn date(mut self, date: DateTime) -> Builder {
+        self.date = date;
+        self
+    }
+    /// Stop instead of resetting.
+    #[must_use]
+    pub fn no_reboot(mut self, stop: bool) -> Builder {
+        self.no_reboot = stop;
+        self
+    }
+    /// Reset on a triple fault, as a board does, instead of stopping with a report.
+    #[must_use]
+    pub fn reset_on_triple_fault(mut self, reset: bool) -> Builder {
+        self.reset_on_triple_fault = reset;
+        self
+    }
+
+    /// Puts the machine together and resets it.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub fn build(self) -> Result<Machine, BuildError> {
+        let bios = self.bios.ok_or(BuildError::NoBios)?;
+        if !bios.len().is_power_of_two() || !(0x1_0000..=16 << 20).contains(&bios.len()) {
+            return Err(BuildError::BiosSize(bios.len()));
+        }
+        let video_bios = self.video_bios.unwrap_or_default();
+        if video_bios.len() > 0x1_0000 {
+            return Err(BuildError::VideoBiosSize(video_bios.len()));
+        }
+        if self.memory < 1 << 20 {
+            return Err(BuildError::Memory { bytes: self.memory, source: MemoryError::BadSize });
+        }
+        let rom_bytes = (bios.len() + video_bios.len()).next_multiple_of(4096) + 3 * 4096;
+        let mut memory = GuestMemory::new(self.memory, self.video_memory, rom_bytes as u64)
+            .map_err(|source| BuildError::Memory { bytes: self.memory, source })?;
+        let clock = Clock::with_rate(self.rate);
+        let video_rom = (!video_bios.is_empty()).then(|| video_bios.len().next_power_of_two().max(4096) as u32);
+        let fitting = Fitting { date: self.date, video_bytes: self.video_memory as u32, video_rom };
+        let mut board = Board::new(&fitting, clock);
+        board.roms = Roms { system: memory.add_rom(&bios), video: None, option: None };
+        if !video_bios.is_empty() {
+            board.roms.video = memory.add_rom(&video_bios);
+        }
+        if let Some(port) = self.debug_console {
+            board.attach(port, 1, Chip::DebugConsole, 0);
+        }
+        if let Some(port) = self.debug_exit {
+            board.attach(port, 4, Chip::DebugExit, 0);
+        }
+        let mut plan = None;
+        if let Some(payload) = &self.payload {
+            plan = Some(payload.plan(MemoryLayout::of(self.memory))?);
+            let rom = loader::option_rom();
+            board.chips.fw_cfg.add_file("genroms/beigebox.rom", rom.clone());
+            board.roms.option = memory.add_rom(&rom);
+            board.attach_direct_boot();
+        }
+        board.seal();
+
+        let mut floppy_types = 0;
+        let mut floppies = 0u8;
+        for (index, slot) in self.floppies.into_iter().enumerate() {
+            if let Some((kind, disk)) = slot {
+                board.chips.floppy.attach(index, kind);
+                let _ = board.chips.floppy.insert(index, disk);
+                floppy_types |= kind.cmos_type() << (4 * (1 - index));
+                floppies += 1;
+            }
+        }
+        place_drives(&mut board, self.drives)?;
+        describe(&mut board, self.memory, &self.boot, floppy_types, floppies);
+
+        let mut cpu = CpuState::new(self.model);
+        cpu.tsc_per_tick = clock.tsc_per_tick();
+        let engine = match self.engine {
+            EngineKind::Auto | EngineKind::Interpreter => Interpreter::new(),
+        };
+        board.reset(&mut memory, 0);
+        Ok(Machine {
+            cpu,
+            memory,
+            board,
+            engine,
+            plan,
+            typing: Typing::default(),
+            no_reboot: self.no_reboot,
+            reset_on_triple_fault: self.reset_on_triple_fault,
+            resets: 0,
+        })
+    }
+}
+
+fn place_drives(
+    board: &mut Board,
+    drives: Vec<(Option<Position>, bool, Option<Box<dyn Storage>>)>,
+) -> Result<(), BuildError> {
+    let mut free: Vec<Position> = Position::ALL.to_vec();
+    // A single disc drive goes where people expect it; disks fill the rest in order.
+    let (discs, disks): (Vec<_>, Vec<_>) = drives.into_iter().partition(|(_, is_disc, _)| *is_disc);
+    if discs.len() + disks.len() > 4 {
+        return Err(BuildError::Drives("more than four disks and discs: the two IDE channels carry two drives each"));
+    }
+    let mut take = |wanted: &[Position]| {
+        let position = wanted.iter().copied().find(|position| free.contains(position));
+        free.retain(|other| Some(*other) != position);
+        position
+    };
+    let disc_order =
+        [Position::SecondaryMaster, Position::SecondarySlave, Position::PrimarySlave, Position::PrimaryMaster];
+    let places: Vec<_> = discs.iter().map(|_| take(&disc_order)).collect();
+    for ((_, _, medium), place) in discs.into_iter().zip(places) {
+        if let Some(position) = place {
+            board.chips.ide.attach_cdrom(position, medium);
+        }
+    }
+    for (_, _, medium) in disks {
+        if let (Some(position), Some(medium)) = (take(&Position::ALL), medium) {
+            board.chips.ide.attach_disk(position, medium);
+        }
+    }
+    Ok(())
+}
+
+/// Tells firmware what is fitted, by CMOS and by the firmware configuration device.
+fn describe(board: &mut Board, memory: u64, boot: &[BootDevice], floppy_types: u8, floppies: u8) {
+    let layout = MemoryLayout::of(memory);
+    let rtc = &mut board.chips.rtc;
+    let mut word = |at: u8, value: u64| {
+        let [low, high, ..] = value.to_le_bytes();
+        rtc.set_cmos(at, low);
+        rtc.set_cmos(at + 1, high);
+    };
+    word(cmos::BASE_MEMORY, 640);
+    let extended = (layout.low_end.saturating_sub(1 << 20) / 1024).min(0xffff);
+    for at in cmos::EXTENDED_MEMORY {
+        word(at, extended);
+    }
+    word(cmos::MEMORY_ABOVE_16M, (layout.low_end.saturating_sub(16 << 20) >> 16).min(0xffff));
+    let high = layout.high_end.saturating_sub(1 << 32) >> 16;
+    word(cmos::MEMORY_ABOVE_4G, high);
+    rtc.set_cmos(cmos::MEMORY_ABOVE_4G + 2, (high >> 16) as u8);
+    rtc.set_cmos(cmos::FLOPPY_TYPES, floppy_types);
+    // Coprocessor, PS/2 mouse, and floppy drives if any, their number less one.
+    let drives = if floppies == 0 { 0 } else { 1 | (floppies - 1) << 6 };
+    rtc.set_cmos(cmos::EQUIPMENT, 0x06 | drives);
+    let code = |index: usize| boot.get(index).map_or(0, |device| device.code());
+    rtc.set_cmos(cmos::BOOT_ORDER, code(0) | code(1) << 4);
+    // Bit 0: no check of the floppy's boot signature.
+    rtc.set_cmos(cmos::BOOT_ORDER_THIRD, code(2) << 4 | 1);
+    let fw_cfg = &mut board.chips.fw_cfg;
+    fw_cfg.set_machine(layout.low_end, 1, 1);
+    let mut ranges = vec![(0, layout.low_end, RangeKind::Ram)];
+    if layout.high_end != 0 {
+        ranges.push((1 << 32, layout.high_end - (1 << 32), RangeKind::Ram));
+    }
+    fw_cfg.set_e820(&ranges);
+    fw_cfg.set_boot_menu(false, 0);
+}
+
+/// A PC.
+///
+/// It owns no thread and no global state: an embedder drives it by [`Machine::run_for`], and may
+/// have as many as it likes.
+pub struct Machine {
+    pub(crate) cpu: CpuState,
+    pub(crate) memory: GuestMemory,
+    pub(crate) board: Board,
+    pub(crate) engine: Interpreter,
+    plan: Option<Plan>,
+    pub(crate) typing: Typing,
+    no_reboot: bool,
+    reset_on_triple_fault: bool,
+    resets: u64,
+}
+
+/// Numbers about a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// Instructions retired since power-on.
+    pub instructions: u64,
+    /// Guest time since power-on.
+    pub time: Time,
+    /// Accesses to ports and device memory.
+    pub accesses: u64,
+    /// Resets since power-on.
+    pub resets: u64,
+}
+
+impl Machine {
+    /// A machine to be described.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    // --- running -----------------------------------------------------------------------------
+
+    /// Guest time now.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.board.clock.time(self.cpu.ticks)
+    }
+    /// Runs for `nanoseconds` of guest time, or until something happens.
+    pub fn run_for(&mut self, nanoseconds: u64) -> Stop {
+        let until = self.now().plus(nanoseconds);
+        self.run(until, u64::MAX)
+    }
+    /// Runs for `nanoseconds` of guest time at most and `instructions` at most.
+    pub fn run_limited(&mut self, nanoseconds: u64, instructions: u64) -> Stop {
+        let until = self.now().plus(nanoseconds);
+        self.run(until, instructions)
+    }
+    /// Runs until `condition` holds (it is asked after every millisecond of guest time), for
+    /// `nanoseconds` at most. [`Stop::Done`] says nothing about which of both it was.
+    pub fn run_until(&mut self, nanoseconds: u64, mut condition: impl FnMut(&mut Machine) -> bool) -> Stop {
+        let until = self.now().plus(nanoseconds);
+        while !condition(self) {
+            let left = until.since(self.now());
+            if left == 0 {
+                break;
+            }
+            match self.run_for(left.min(1_000_000)) {
+                Stop::Done => {}
+                other => return other,
+            }
+        }
+        Stop::Done
+    }
+    /// Runs one instruction.
+    pub fn step(&mut self) -> Stop {
+        match self.run(Time(u64::MAX), 1) {
+            Stop::Instructions => Stop::Done,
+            other => other,
+        }
+    }
+    /// Moves guest time forward to `time` without running instructions, as if the processor had
+    /// been slow. For a machine that follows the host's clock.
+    pub fn skip_to(&mut self, time: Time) {
+        self.cpu.ticks = self.cpu.ticks.max(self.board.clock.ticks_until(time));
+    }
+    /// Whether the processor waits for an interrupt.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        self.cpu.activity == Activity::Halted
+    }
+
+    fn run(&mut self, until: Time, instructions: u64) -> Stop {
+        let limit = self.board.clock.ticks_until(until);
+        let last = self.cpu.retired.saturating_add(instructions);
+        loop {
+            if let Some(stop) = self.attend() {
+                return stop;
+            }
+            if self.cpu.ticks >= limit {
+                return Stop::Done;
+            }
+            if self.cpu.retired >= last {
+                return Stop::Instructions;
+            }
+            let typed = match self.typing.next_event() {
+                Some(time) => self.board.clock.ticks_until(time),
+                None => u64::MAX,
+            };
+            let deadline = self.board.next_deadline().min(typed).max(self.cpu.ticks + 1);
+            let mut budget = deadline.min(limit) - self.cpu.ticks;
+            budget = budget.min(last - self.cpu.retired);
+            // Bounded so that ticks and budget never come near the ends of their range.
+            budget = budget.min(1 << 40);
+            self.board.begin_run(self.cpu.ticks + budget);
+            let (exit, _) = self.engine.run(&mut self.cpu, &mut self.memory, &mut self.board, budget);
+            match exit {
+                Exit::BudgetSpent | Exit::Attention => {}
+                Exit::Breakpoint => return Stop::Breakpoint,
+                Exit::Halted => {
+                    if let Some(stop) = self.rest(deadline.min(limit)) {
+                        return stop;
+                    }
+                }
+                Exit::TripleFault => {
+                    let report = Box::new(FaultReport::new(&self.cpu, &self.memory, &self.engine));
+                    if self.no_reboot || !self.reset_on_triple_fault {
+                        return Stop::TripleFault(report);
+                    }
+                    self.soft_reset();
+                }
+            }
+        }
+    }
+
+    /// The processor is halted: time jumps to the next thing that can happen.
+    fn rest(&mut self, until: u64) -> Option<Stop> {
+        if self.board.attention() {
+            return None;
+        }
+        let can_wake = self.cpu.flag(bits::IF) || self.cpu.nmi_pending;
+        if !can_wake && self.typing.is_empty() {
+            return Some(Stop::Hang);
+        }
+        self.cpu.ticks = self.cpu.ticks.max(until);
+        None
+    }
+
+    /// Looks after the board: deadlines, wires, requests. Returns why the run must end, if so.
+    fn attend(&mut self) -> Option<Stop> {
+        let ticks = self.cpu.ticks;
+        let now = self.now();
+        while let Some((key, down)) = self.typing.take(now) {
+            self.board.chips.i8042.key(key, down);
+            self.board.changed(Chip::I8042, &mut self.memory, ticks);
+        }
+        // The coprocessor's error output, unless the guest has told the board to ignore it.
+        if !self.cpu.ferr {
+            self.board.state.ignore_numeric_error = false;
+        }
+        self.board.coprocessor.set(self.cpu.ferr && !self.board.state.ignore_numeric_error);
+        self.board.catch_up(&mut self.memory, ticks);
+        if self.board.state.requests.coprocessor_clear {
+            self.board.state.requests.coprocessor_clear = false;
+            self.board.state.ignore_numeric_error = self.cpu.ferr;
+            self.board.coprocessor.set(false);
+            self.board.catch_up(&mut self.memory, ticks);
+        }
+        if let Some(value) = self.board.chips.debug_exit.take_exit() {
+            return Some(Stop::Exit(value));
+        }
+        if self.board.chips.power.take_power_off() {
+            return Some(Stop::PowerOff);
+        }
+        if self.board.state.requests.direct_boot {
+            self.board.state.requests.direct_boot = false;
+            if let Some(plan) = &self.plan {
+                plan.enter(&mut self.cpu, &mut self.memory);
+                self.engine.forget();
+            }
+        }
+        if self.board.state.requests.hard_reset || self.board.state.requests.soft_reset {
+            if self.no_reboot {
+                self.board.state.requests.hard_reset = false;
+                self.board.state.requests.soft_reset = false;
+                return Some(Stop::Reset);
+            }
+            // Software that returns from protected mode through a reset says so in CMOS.
+            let resumes = self.board.chips.rtc.cmos(cmos::SHUTDOWN) != 0;
+            if resumes && !self.board.state.requests.hard_reset {
+                self.soft_reset();
+            } else {
+                self.reset();
+            }
+        }
+        if self.board.wires.nmi.take_edge() && !self.board.chips.rtc.nmi_masked() {
+            self.cpu.nmi_pending = true;
+        }
+        if self.cpu.a20 != self.board.state.a20_level {
+            self.cpu.a20 = self.board.state.a20_level;
+            self.engine.forget();
+        }
+        self.cpu.intr = self.board.sample_interrupt();
+        None
+    }
+
+    /// Presses the reset button.
+    pub fn reset(&mut self) {
+        self.resets += 1;
+        self.board.reset(&mut self.memory, self.cpu.ticks);
+        self.reset_processor();
+    }
+    fn soft_reset(&mut self) {
+        self.resets += 1;
+        self.board.state.requests.soft_reset = false;
+        self.reset_processor();
+    }
+    fn reset_processor(&mut self) {
+        self.cpu.reset();
+        self.cpu.a20 = self.board.state.a20_level;
+        self.engine.forget();
+    }
+    /// Presses the power button; a guest that knows ACPI shuts down.
+    pub fn press_power_button(&mut self) {
+        self.board.chips.power.press_power_button();
+        self.board.changed(Chip::Power, &mut self.memory, self.cpu.ticks);
+    }
+
+    // --- serial, parallel, debug --------------------------------------------------------------
+
+    /// What the guest has sent over serial port 0 or 1 since the last call.
+    pub fn serial_output(&mut self, port: usize) -> Vec<u8> {
+        match port {
+            0 => self.board.chips.com1.take_output(),
+            1 => self.board.chips.com2.take_output(),
+            _ => Vec::new(),
+        }
+    }
+    /// Sends bytes to the guest over serial port 0 or 1.
+    pub fn serial_input(&mut self, port: usize, bytes: &[u8]) {
+        let chip = match port {
+            0 => Chip::Com1,
+            1 => Chip::Com2,
+            _ => return,
+        };
+        // The time of arrival counts from now.
+        self.board.changed(chip, &mut self.memory, self.cpu.ticks);
+        if port == 0 {
+            self.board.chips.com1.receive(bytes);
+        } else {
+            self.board.chips.com2.receive(bytes);
+        }
+        self.board.changed(chip, &mut self.memory, self.cpu.ticks);
+    }
+    /// What the guest has written to its debug console since the last call.
+    pub fn debug_output(&mut self) -> Vec<u8> {
+        self.board.chips.debug_console.take_output()
+    }
+    /// What the guest has printed since the last call.
+    pub fn printer_output(&mut self) -> Vec<u8> {
+        self.board.chips.parallel.take_output()
+    }
+    /// The last codes on the diagnostics port.
+    #[must_use]
+    pub fn post_codes(&self) -> Vec<u8> {
+        self.board.chips.post.codes()
+    }
+
+    // --- keyboard and mouse -------------------------------------------------------------------
+
+    /// Presses or releases a key now.
+    pub fn key(&mut self, key: KeyCode, pressed: bool) {
+        self.board.changed(Chip::I8042, &mut self.memory, self.cpu.ticks);
+        self.board.chips.i8042.key(key, pressed);
+        self.board.changed(Chip::I8042, &mut self.memory, self.cpu.ticks);
+    }
+    /// Queues keys: see [`input::parse_keys`] for the spelling.
+    ///
+    /// # Errors
+    /// When the text names no key; nothing is queued then.
+    pub fn type_keys(&mut self, script: &str) -> Result<(), input::KeysError> {
+        let now = self.now();
+        for chord in input::parse_keys(script)? {
+            self.typing.chord(&chord, now);
+        }
+        Ok(())
+    }
+    /// Queues one chord: keys that go down together.
+    pub fn type_chord(&mut self, keys: &[KeyCode]) {
+        let now = self.now();
+        self.typing.chord(keys, now);
+    }
+    /// Whether queued keys wait to be typed.
+    #[must_use]
+    pub fn is_typing(&self) -> bool {
+        !self.typing.is_empty()
+    }
+    /// Moves the mouse and sets its buttons (bit 0 left, 1 right, 2 middle).
+    pub fn mouse(&mut self, dx: i32, dy: i32, wheel: i32, buttons: u8) {
+        self.board.changed(Chip::I8042, &mut self.memory, self.cpu.ticks);
+        self.board.chips.i8042.movement(dx, dy, wheel, buttons);
+        self.board.changed(Chip::I8042, &mut self.memory, self.cpu.ticks);
+    }
+
+    // --- drives -------------------------------------------------------------------------------
+
+    /// Exchanges the disk of floppy drive 0 or 1; gives back the old one.
+    pub fn change_floppy(&mut self, drive: usize, disk: Option<Box<dyn Storage>>) -> Option<Box<dyn Storage>> {
+        self.board.chips.floppy.insert(drive, disk)
+    }
+    /// Exchanges the disc of the first CD-ROM drive; gives back the old one, or `disc` when there
+    /// is no such drive.
+    pub fn change_cdrom(&mut self, disc: Option<Box<dyn Storage>>) -> Option<Box<dyn Storage>> {
+        self.board.chips.ide.insert(Position::SecondaryMaster, disc)
+    }
+
+    // --- looking inside -----------------------------------------------------------------------
+
+    /// The processor.
+    #[must_use]
+    pub fn cpu(&self) -> &CpuState {
+        &self.cpu
+    }
+    /// The processor, to be changed between two runs. Derived state is recomputed.
+    pub fn with_cpu<R>(&mut self, change: impl FnOnce(&mut CpuState) -> R) -> R {
+        let result = change(&mut self.cpu);
+        self.cpu.update_mode();
+        self.engine.forget();
+        result
+    }
+    /// Reads guest-physical memory; what is no memory reads as FFh.
+    pub fn read_memory(&self, address: u64, buf: &mut [u8]) {
+        self.memory.read(address, buf);
+    }
+    /// Writes guest-physical RAM; other bytes are dropped.
+    pub fn write_memory(&mut self, address: u64, bytes: &[u8]) {
+        self.memory.write(address, bytes);
+    }
+    /// Bytes of RAM.
+    #[must_use]
+    pub fn memory_size(&self) -> u64 {
+        self.memory.ram().bytes()
+    }
+    /// Name of the engine.
+    #[must_use]
+    pub fn engine_name(&self) -> &'static str {
+        self.engine.name()
+    }
+    /// Numbers about the run so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        Counters {
+            instructions: self.cpu.retired,
+            time: self.now(),
+            accesses: self.board.accesses,
+            resets: self.resets,
+        }
+    }
+    /// Ports that the guest touched although nobody is there.
+    #[must_use]
+    pub fn unknown_ports(&self) -> &BTreeMap<u16, Unknown> {
+        &self.board.unknown_ports
+    }
+    /// The same for pages of guest-physical memory.
+    #[must_use]
+    pub fn unknown_memory(&self) -> &BTreeMap<u64, Unknown> {
+        &self.board.unknown_memory
+    }
+    /// The state that a triple-fault report shows, at this moment.
+    #[must_use]
+    pub fn fault_report(&self) -> FaultReport {
+        FaultReport::new(&self.cpu, &self.memory, &self.engine)
+    }
+    /// Watches every access to ports and device memory; `None` ends it.
+    pub fn watch_io(&mut self, watch: Option<IoWatch>) {
+        self.board.watch = watch;
+    }
+    /// Writes a trace of the processor to `sink`, one instruction at a time.
+    pub fn trace(&mut self, options: TraceOptions, sink: Box<dyn std::io::Write + Send>) {
+        self.engine.set_tracer(Some(trace::tracer(options, sink)));
+    }
+    /// Ends the trace.
+    pub fn end_trace(&mut self) {
+        self.engine.set_tracer(None);
+    }
+    /// What the engine has done so far, as lines for a reader.
+    #[must_use]
+    pub fn engine_statistics(&self) -> String {
+        let counters = self.engine.counters();
+        let (misses, flushes) = self.engine.tlb_counters();
+        format!(
+            "blocks decoded: {}\ninstructions decoded: {}\nblocks invalidated: {}\n\
+             instructions run alone: {}\ninterrupts and exceptions: {}\nTLB misses: {misses}\nTLB flushes: {flushes}\n",
+            counters.blocks, counters.decoded, counters.invalidated, counters.stepped, counters.interrupts
+        )
+    }
+    /// One line per chip: name and state size. For diagnostics.
+    #[must_use]
+    pub fn chips(&self) -> Vec<&'static str> {
+        Chip::ALL.iter().map(|chip| Device::name(self.board.chips.look(*chip))).collect()
+    }
+}
