@@ -34,10 +34,15 @@ impl Event {
     }
 }
 
-/// The flags as a push stores them.
+/// The flags as a push stores them. Bits 12 to 15 are all set on the 8086 and all clear in real
+/// mode of the 286.
 pub(super) fn flags_image(core: &Core<'_, '_>) -> u64 {
     let flags = core.cpu.eflags();
-    if core.cpu.model == Model::I8086 { flags | 0xf000 } else { flags }
+    match core.cpu.model {
+        Model::I8086 => flags | 0xf000,
+        Model::I286 if !core.cpu.protected() => flags & 0xfff,
+        _ => flags,
+    }
 }
 
 /// Exceptions that make a double fault with one another.

@@ -252,10 +252,15 @@ fn register(index: u8) -> Seg {
     Seg::ALL[usize::from(index.min(5))]
 }
 
+/// Whether the processor has no such segment register: FS and GS came with the 386.
+fn lacks(core: &Core<'_, '_>, seg: Seg) -> bool {
+    matches!(seg, Seg::Fs | Seg::Gs) && core.cpu.model == Model::I286
+}
+
 /// MOV Sreg, r/m16.
 fn mov_to(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     let seg = register(i.dst().index);
-    if seg == Seg::Cs && core.cpu.model != Model::I8086 {
+    if seg == Seg::Cs && core.cpu.model != Model::I8086 || lacks(core, seg) {
         return Err(core.undefined());
     }
     let selector = core.read_operand(i, i.src(), Width::Word)? as u16;
@@ -269,7 +274,11 @@ fn mov_to(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
 
 /// MOV r/m, Sreg: 16 bits to memory, zero-extended to a wider register.
 fn mov_from(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
-    let value = u64::from(core.cpu.segment(register(i.src().index)).selector);
+    let seg = register(i.src().index);
+    if lacks(core, seg) {
+        return Err(core.undefined());
+    }
+    let value = u64::from(core.cpu.segment(seg).selector);
     let wide = matches!(i.code, Code::Mov_r32m16_Sreg | Code::Mov_r64m16_Sreg);
     let width = if wide && i.dst().kind == OperandKind::Reg { Width::Dword } else { Width::Word };
     core.write_operand(i, i.dst(), width, value)
