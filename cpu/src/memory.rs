@@ -6,6 +6,7 @@
 #![allow(unsafe_code, reason = "guest RAM: see the module documentation")]
 
 use std::fmt;
+use std::num::NonZeroU32;
 
 /// Bytes in a page.
 pub const PAGE: u64 = 4096;
@@ -17,13 +18,19 @@ const SLACK: usize = 64;
 /// A page inside the host allocation: its index. Only [`GuestMemory`] makes these, and an
 /// allocation never shrinks, so a `HostPage` is always in bounds of the memory that made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct HostPage(u32);
+pub struct HostPage(NonZeroU32);
 
 impl HostPage {
     /// Index of the page in the allocation.
+    #[inline(always)]
     #[must_use]
     pub fn index(self) -> usize {
-        self.0 as usize
+        self.0.get() as usize - 1
+    }
+    // One more than the index, so that "no page" costs a table no room.
+    #[inline]
+    fn new(index: u32) -> HostPage {
+        HostPage(NonZeroU32::MIN.saturating_add(index))
     }
 }
 
@@ -281,8 +288,8 @@ impl GuestMemory {
             Some(r) if r.first <= address => {
                 let skip = ((address - r.first) / PAGE) as u32;
                 match r.kind {
-                    RegionKind::Ram { page } => Backing::Ram(HostPage(page + skip)),
-                    RegionKind::Rom { page } => Backing::Rom(HostPage(page + skip)),
+                    RegionKind::Ram { page } => Backing::Ram(HostPage::new(page + skip)),
+                    RegionKind::Rom { page } => Backing::Rom(HostPage::new(page + skip)),
                 }
             }
             _ => Backing::Mmio,
@@ -298,7 +305,7 @@ impl GuestMemory {
     #[must_use]
     pub fn load<const SIZE: usize>(&self, page: HostPage, offset: u64) -> [u8; SIZE] {
         const { assert!(SIZE <= SLACK) };
-        let at = page.0 as usize * PAGE as usize + (offset & (PAGE - 1)) as usize;
+        let at = page.index() * PAGE as usize + (offset & (PAGE - 1)) as usize;
         debug_assert!(at < self.bytes);
         // SAFETY: a HostPage lies in the allocation, the offset is masked to the page, and SLACK
         // bytes follow the last page. Alignment is not required by read_unaligned.
@@ -309,7 +316,7 @@ impl GuestMemory {
     #[inline(always)]
     pub fn store<const SIZE: usize>(&mut self, page: HostPage, offset: u64, value: [u8; SIZE]) {
         const { assert!(SIZE <= SLACK) };
-        let at = page.0 as usize * PAGE as usize + (offset & (PAGE - 1)) as usize;
+        let at = page.index() * PAGE as usize + (offset & (PAGE - 1)) as usize;
         debug_assert!(at < self.bytes);
         // SAFETY: as in `load`; `&mut self` is exclusive.
         unsafe { self.base().add(at).cast::<[u8; SIZE]>().write_unaligned(value) }
@@ -318,13 +325,13 @@ impl GuestMemory {
     #[must_use]
     pub fn page(&self, page: HostPage) -> &[u8; 4096] {
         // SAFETY: a HostPage lies in the allocation.
-        unsafe { &*self.base().add(page.0 as usize * PAGE as usize).cast::<[u8; 4096]>() }
+        unsafe { &*self.base().add(page.index() * PAGE as usize).cast::<[u8; 4096]>() }
     }
     /// The bytes of one page, writable, for bulk writes. Does not look for code: the caller holds
     /// a write permission for the page.
     pub fn page_mut(&mut self, page: HostPage) -> &mut [u8; 4096] {
         // SAFETY: a HostPage lies in the allocation; `&mut self` is exclusive.
-        unsafe { &mut *self.base().add(page.0 as usize * PAGE as usize).cast::<[u8; 4096]>() }
+        unsafe { &mut *self.base().add(page.index() * PAGE as usize).cast::<[u8; 4096]>() }
     }
     /// Copies `length` bytes from one page to another (or the same) like memmove. Ranges are cut
     /// at the ends of the pages.
@@ -428,7 +435,7 @@ impl GuestMemory {
         std::mem::take(&mut self.code_writes)
     }
     fn video_index(&self, page: HostPage) -> Option<usize> {
-        let index = page.0.wrapping_sub(self.video.first_page);
+        let index = (page.index() as u32).wrapping_sub(self.video.first_page);
         (index < self.video.pages).then_some(index as usize)
     }
     /// Whether a store to `page` must be noted each time: it holds code. A clean page of video
@@ -527,7 +534,7 @@ mod tests {
         m.read(0x1ffe, &mut b);
         assert_eq!(b, [1, 2, 7, 7]);
         assert_eq!(m.backing(0x8000), Backing::Mmio);
-        assert_eq!(m.backing(0x9000), Backing::Ram(HostPage(9)));
+        assert_eq!(m.backing(0x9000), Backing::Ram(HostPage::new(9)));
         m.read(0x7fff, &mut b);
         assert_eq!(b, [0, 0xff, 0xff, 0xff]);
     }

@@ -224,7 +224,9 @@ impl<'e, const FAST: bool> Direct<'_, 'e, FAST> {
     #[inline(always)]
     fn address(&self, at: &Address) -> u64 {
         let g = &self.cpu.gpr;
-        g.get(at.base).wrapping_add(g.get(at.index) << (at.shift & 3)).wrapping_add(at.disp) & at.width.mask()
+        // An absent index is often a constant here, and then costs nothing.
+        let index = if at.index == gpr::NONE { 0 } else { g.get(at.index) << (at.shift & 3) };
+        g.get(at.base).wrapping_add(index).wrapping_add(at.disp) & at.width.mask()
     }
     /// The linear address of a segmented access.
     #[inline(always)]

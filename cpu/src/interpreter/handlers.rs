@@ -10,7 +10,7 @@ use crate::flags::Cond;
 use crate::insn::{Insn, Operand, OperandKind};
 use crate::micro::{Direct, Micro};
 use crate::semantics::{self, Opcode, Semantics};
-use crate::state::{CpuState, Exception, Width};
+use crate::state::{CpuState, Exception, Width, gpr};
 
 /// A handler: carries out `op`, then those in `rest`.
 pub type Handler = fn(&mut CpuState, &mut Env<'_>, &Op, &[Op]);
@@ -30,13 +30,15 @@ const REG: u8 = 1;
 const IMM: u8 = 2;
 const MEM: u8 = 3;
 const FLAT: u8 = 4;
+/// Flat and without an index register.
+const BASE: u8 = 5;
 
 #[inline(always)]
 fn operand<const KIND: u8>(o: Operand) -> Operand {
     match KIND {
         REG => Operand { kind: OperandKind::Reg, index: o.index },
         IMM => Operand::IMM,
-        MEM | FLAT => Operand::MEM,
+        MEM | FLAT | BASE => Operand::MEM,
         _ => o,
     }
 }
@@ -62,6 +64,10 @@ fn specialise<const D: u8, const S: u8, const W: u8>(i: &Insn) -> Insn {
     if D == FLAT || S == FLAT {
         i.mem.flat = true;
         i.mem.width = Width::Dword;
+    } else if D == BASE || S == BASE {
+        i.mem.flat = true;
+        i.mem.width = Width::Dword;
+        i.mem.index = gpr::NONE;
     } else if D == MEM || S == MEM {
         i.mem.flat = false;
     }
@@ -150,12 +156,14 @@ enum Shape {
     Imm,
     Mem,
     Flat,
+    Base,
 }
 
 fn shape(i: &Insn, o: Operand) -> Shape {
     match o.kind {
         OperandKind::Reg => Shape::Reg,
         OperandKind::Imm => Shape::Imm,
+        OperandKind::Mem if i.mem.flat && i.mem.index == gpr::NONE => Shape::Base,
         OperandKind::Mem if i.mem.flat => Shape::Flat,
         OperandKind::Mem => Shape::Mem,
         _ => Shape::Any,
@@ -183,6 +191,9 @@ fn binary<S: Semantics>(i: &Insn) -> Handler {
         (P::Reg, P::Flat) => by_width!(w, run, S, REG, FLAT),
         (P::Flat, P::Reg) => by_width!(w, run, S, FLAT, REG),
         (P::Flat, P::Imm) => by_width!(w, run, S, FLAT, IMM),
+        (P::Reg, P::Base) => by_width!(w, run, S, REG, BASE),
+        (P::Base, P::Reg) => by_width!(w, run, S, BASE, REG),
+        (P::Base, P::Imm) => by_width!(w, run, S, BASE, IMM),
         (P::Reg, P::Mem) => by_width!(w, run, S, REG, MEM),
         (P::Mem, P::Reg) => by_width!(w, run, S, MEM, REG),
         (P::Mem, P::Imm) => by_width!(w, run, S, MEM, IMM),
@@ -196,6 +207,7 @@ fn unary<S: Semantics>(i: &Insn) -> Handler {
     match shape(i, i.ops[0]) {
         Shape::Reg => by_width!(w, run, S, REG, ANY),
         Shape::Flat => by_width!(w, run, S, FLAT, ANY),
+        Shape::Base => by_width!(w, run, S, BASE, ANY),
         _ => by_width!(w, run, S, ANY, ANY),
     }
 }
@@ -215,6 +227,8 @@ fn extend<S: Semantics>(i: &Insn) -> Handler {
     match (i.width, i.src_width, shape(i, i.ops[1])) {
         (Width::Dword, Width::Byte, Shape::Reg) => run_extend::<S, REG, 1>,
         (Width::Dword, Width::Byte, Shape::Flat) => run_extend::<S, FLAT, 1>,
+        (Width::Dword, Width::Byte, Shape::Base) => run_extend::<S, BASE, 1>,
+        (Width::Dword, Width::Word, Shape::Base) => run_extend::<S, BASE, 2>,
         (Width::Dword, Width::Word, Shape::Reg) => run_extend::<S, REG, 2>,
         (Width::Dword, Width::Word, Shape::Flat) => run_extend::<S, FLAT, 2>,
         _ => run::<S, ANY, ANY, 0>,
@@ -243,7 +257,7 @@ fn last<S: Semantics>(i: &Insn) -> Handler {
     match i.width {
         Width::Dword => match shape(i, i.ops[0]) {
             Shape::Reg => run_last::<S, REG, ANY, 4>,
-            Shape::Flat => run_last::<S, FLAT, ANY, 4>,
+            Shape::Flat | Shape::Base => run_last::<S, FLAT, ANY, 4>,
             Shape::Imm => run_last::<S, IMM, ANY, 4>,
             _ => run_last::<S, ANY, ANY, 4>,
         },
