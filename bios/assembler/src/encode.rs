@@ -509,10 +509,10 @@ impl<'a> Encoder<'a> {
 
     fn encode(&mut self, name: &str, ops: &[Operand]) -> Outcome {
         let wrong = || Err(format!("`{name}` does not take these operands"));
-        if ops.is_empty() {
-            if let Some((_, size, bytes)) = PLAIN.iter().find(|p| p.0 == name) {
-                return self.open(*size, None, bytes);
-            }
+        if ops.is_empty()
+            && let Some((_, size, bytes)) = PLAIN.iter().find(|p| p.0 == name)
+        {
+            return self.open(*size, None, bytes);
         }
         if let Some(i) = ARITHMETIC.iter().position(|a| *a == name) {
             let [a, b] = ops else { return wrong() };

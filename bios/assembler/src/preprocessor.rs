@@ -293,12 +293,12 @@ impl Preprocessor {
         if tokens.is_empty() {
             return Ok(());
         }
-        if let [Token::Name(name), Token::Name(equ), value @ ..] = tokens.as_slice() {
-            if equ.eq_ignore_ascii_case("equ") && !name.starts_with('.') {
-                if let Ok(v) = evaluate(&mut Cursor::new(value), self, 0) {
-                    self.constants.insert(name.clone(), v.number);
-                }
-            }
+        if let [Token::Name(name), Token::Name(equ), value @ ..] = tokens.as_slice()
+            && equ.eq_ignore_ascii_case("equ")
+            && !name.starts_with('.')
+            && let Ok(v) = evaluate(&mut Cursor::new(value), self, 0)
+        {
+            self.constants.insert(name.clone(), v.number);
         }
         self.out.push(Line { source: l.source, number: l.number, tokens });
         Ok(())

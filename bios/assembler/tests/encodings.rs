@@ -174,7 +174,7 @@ fn code32() {
         mov eax,cr4
         lgdt [eax]
         jmp 8:0x100000 | jmp 8:100000h
-        jmp far [esi] | jmpf fword [esi] | jmp far ptr [esi]
+        jmp far [esi] | jmpf fword ptr [esi]
         o16 retf | retf
         retf
         push 0x12345678 | push 12345678h
