@@ -6,7 +6,7 @@
         jmp near start
         times 0x18-($-$$) db 0
         dw pci_data
-        dw 0
+        dw 0,0
         db "IBM VGA compatible",0
 product db "Beigebox VGA BIOS",0
         align 4,0
