@@ -21,7 +21,7 @@ impl Guest {
         }
     }
     fn st(&self, n: u8) -> F80 {
-        self.cpu.fpu.regs[usize::from(self.cpu.fpu.top + n & 7)]
+        self.cpu.fpu.regs[usize::from((self.cpu.fpu.top + n) & 7)]
     }
     fn bytes<const N: usize>(&self, at: u64) -> [u8; N] {
         let mut b = [0; N];
@@ -51,7 +51,7 @@ fn control_registers_decide_what_is_available() {
         (0, 1, 0, 0, [Some(7), None, Some(7), Some(6)]),
     ];
     for (em, ts, mp, osfxsr, expected) in table {
-        g.cpu.cr0 = cr0::PE | cr0::NE | em * cr0::EM | ts * cr0::TS | mp * cr0::MP;
+        g.cpu.cr0 = cr0::PE | cr0::NE | (em * cr0::EM) | (ts * cr0::TS) | (mp * cr0::MP);
         g.cpu.cr4 = osfxsr * cr4::OSFXSR;
         g.cpu.fpu.empty = 0xff;
         let got = [FLD1, WAIT, PADDB, ADDPS].map(|bytes| g.execute(bytes));

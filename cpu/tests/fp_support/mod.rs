@@ -79,12 +79,14 @@ pub fn lower(bytes: &[u8]) -> Option<Insn> {
     let Decoded::Insn(lowered) = decode(bytes, 0x1000, mode, Model::PentiumM) else { return None };
     let mut insn = lowered.insn;
     let instruction = iced_x86::Decoder::new(32, bytes, 0).decode();
-    if insn.code == Code::INVALID && instruction.cpuid_features() == [iced_x86::CpuidFeature::SSE3] {
-        let relative = match bytes.iter().position(|&b| b == 0x0f) {
-            // ADDPS.
-            Some(at) => vec![0x0f, 0x58, bytes[at + 2], 0],
+    if insn.code == Code::INVALID && instruction.cpuid_features().contains(&iced_x86::CpuidFeature::SSE3) {
+        let relative = if bytes[0] & 0xf8 == 0xd8 {
             // FISTTP: FIST or FST.
-            None => vec![bytes[0], bytes[1] + 8],
+            vec![bytes[0], bytes[1] + 8]
+        } else {
+            // ADDPS.
+            let at = bytes.iter().position(|&b| b == 0x0f)?;
+            vec![0x0f, 0x58, bytes[at + 2], 0]
         };
         insn = lower(&relative)?;
         (insn.code, insn.mnemonic, insn.len) = (instruction.code(), instruction.mnemonic(), instruction.len() as u8);
