@@ -4,11 +4,19 @@ use super::coprocessor::{summarize, x87_available};
 use super::x87::{abridged_tags, load_status, status_word};
 use crate::core::{Access, Core, Fault};
 use crate::insn::{Code, Helper, Insn, Mnemonic};
+use crate::model::Model;
 use crate::softfloat::F80;
 use crate::state::{Mode, cr4};
 
-/// Bits of MXCSR that exist, reported in the image.
-pub const MXCSR_MASK: u32 = 0xffff;
+/// Bits of MXCSR that exist: denormals-are-zero came after the Pentium III.
+#[must_use]
+pub fn mxcsr_mask(model: Model) -> u32 {
+    if model > Model::Pentium3 { 0xffff } else { 0xffbf }
+}
+/// Whether the image has MXCSR and XMM registers.
+fn with_sse(core: &Core<'_, '_>) -> bool {
+    core.cpu.cr4 & cr4::OSFXSR != 0 && core.cpu.model >= Model::Pentium3
+}
 
 const IMAGE: usize = 512;
 const REGISTERS: usize = 32;
@@ -65,14 +73,15 @@ fn save<const WIDE: bool>(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault
         let value = f.regs[(usize::from(f.top) + n) & 7];
         image[at..at + 10].copy_from_slice(&value.to_bytes());
     }
-    let with_sse = core.cpu.cr4 & cr4::OSFXSR != 0;
-    if !with_sse {
+    if !with_sse(core) {
         // MXCSR and the XMM registers are left alone in memory.
         core.store_bytes(i.mem.seg, offset, &image[..24])?;
         return core.store_bytes(i.mem.seg, offset.wrapping_add(REGISTERS as u64), &image[REGISTERS..XMM]);
     }
     image[24..28].copy_from_slice(&core.cpu.mxcsr.to_le_bytes());
-    image[28..32].copy_from_slice(&MXCSR_MASK.to_le_bytes());
+    // The Pentium III stores 0, which stands for its mask.
+    let mask = if core.cpu.model > Model::Pentium3 { mxcsr_mask(core.cpu.model) } else { 0 };
+    image[28..32].copy_from_slice(&mask.to_le_bytes());
     let count = xmm_count(core);
     for n in 0..count {
         let at = XMM + 16 * n;
@@ -85,11 +94,11 @@ fn restore<const WIDE: bool>(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fa
     let offset = operand(core, i, Access::Read)?;
     let mut image = [0; IMAGE];
     core.load_bytes(i.mem.seg, offset, &mut image)?;
-    let with_sse = core.cpu.cr4 & cr4::OSFXSR != 0;
+    let with_sse = with_sse(core);
     let u16_at = |at: usize| u16::from_le_bytes([image[at], image[at + 1]]);
     let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;
     let mxcsr = u32_at(24);
-    if with_sse && mxcsr & !MXCSR_MASK != 0 {
+    if with_sse && mxcsr & !mxcsr_mask(core.cpu.model) != 0 {
         return Err(core.protection(0));
     }
     let f = &mut core.cpu.fpu;

@@ -262,7 +262,7 @@ fn byte_signs(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     core.cpu.gpr.write(i.ops[0].index, Width::Dword, u64::from(value));
     Ok(())
 }
-/// MASKMOVQ: the bytes whose mask byte has its sign bit set go to seg:[rDI].
+/// MASKMOVQ: the bytes whose mask byte has its sign bit set go to the segment and rDI.
 fn masked_store(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     mmx_ready(core)?;
     // Register operands come last whether or not the implicit memory operand is listed.
@@ -279,7 +279,7 @@ pub fn masked_store_operands(i: &Insn) -> (u8, u8) {
     let mut vectors = i.ops.iter().filter(|o| is_vector(o)).map(|o| o.index);
     (vectors.next().unwrap_or(0), vectors.next().unwrap_or(0))
 }
-/// Stores the bytes selected by `mask` at seg:[rDI]; faults, if any, come before the first store. An all-zero mask
+/// Stores the bytes selected by `mask` at the segment and rDI; faults, if any, come before the first store. An all-zero mask
 /// touches nothing.
 pub fn store_masked_bytes(core: &mut Core<'_, '_>, i: &Insn, bytes: &[u8], mask: u32) -> Result<(), Fault> {
     let width = i.mem.width;

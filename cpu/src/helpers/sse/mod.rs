@@ -1,7 +1,7 @@
 //! SSE, SSE2 and SSE3.
 //!
 //! Floating-point instructions use host operations where the result is certainly the same and no flag of MXCSR can
-//! change ([`float`]); all else goes through [`crate::softfloat::sse`]. Nothing depends on the host.
+//! change (see `float.rs`); all else goes through [`crate::softfloat::sse`]. Nothing depends on the host.
 
 mod convert;
 mod float;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::helpers::coprocessor::{enter_mmx, sse_mmx_ready};
-use crate::helpers::fxsave::MXCSR_MASK;
+use crate::helpers::fxsave::mxcsr_mask;
 use crate::helpers::{mmx, packed};
 
 pub(super) fn lookup(mnemonic: Mnemonic, code: Code) -> Option<Helper> {
@@ -243,7 +243,7 @@ fn load_mxcsr(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     sse_ready(core)?;
     let offset = core.offset(&i.mem);
     let value = core.load(i.mem.seg, offset, Width::Dword)? as u32;
-    if value & !MXCSR_MASK != 0 {
+    if value & !mxcsr_mask(core.cpu.model) != 0 {
         return Err(core.protection(0));
     }
     core.cpu.mxcsr = value;
