@@ -563,17 +563,12 @@ pnp_checksum:
         db 0
         dd 0
         dw pnp_real,0xf000
-        dw pnp_protected
+        dw pnp_real
         dd 0xf0000
         dd 0
         dw 0xf000
         dd 0xf0000
-; Plug-and-play functions: none is supported
+; Plug-and-play functions, real and 16-bit protected mode: none is supported
 pnp_real:
         mov ax,0x82
         retf
-        bits 32
-pnp_protected:
-        mov ax,0x82
-        retf
-        bits 16

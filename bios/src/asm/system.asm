@@ -789,6 +789,7 @@ int15_mouse:
 
 ; Commands to the mouse run with both 8042 interrupts off, so that no handler takes the answers.
 mouse_begin:
+        cli                     ; the answer to command 20h must not look like a key
         mov al,0x20
         call kbc_command
         call kbc_read
@@ -801,7 +802,9 @@ mouse_begin:
         pop ax
         call kbc_data
         mov al,0xa8
-        jmp kbc_command
+        call kbc_command
+        sti
+        ret
 mouse_end:
         pushf
         push ax
