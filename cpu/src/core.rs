@@ -5,6 +5,7 @@ use crate::bus::{Bus, Cycle};
 use crate::insn::{Address, Insn, Operand, OperandKind};
 use crate::memory::{Backing, GuestMemory, HostPage, PAGE};
 use crate::mmu;
+use crate::model::Model;
 use crate::state::{CpuState, Exception, Mode, Seg, Width};
 use crate::tlb::Tlb;
 
@@ -406,14 +407,50 @@ impl<'e> Core<'_, 'e> {
     /// Loads from `seg:offset`.
     #[inline(always)]
     pub fn load(&mut self, seg: Seg, offset: u64, width: Width) -> Result<u64, Fault> {
-        let linear = self.linear(seg, offset, width.bytes(), Access::Read)?;
-        self.read_linear(linear, width)
+        match self.linear(seg, offset, width.bytes(), Access::Read) {
+            Ok(linear) => self.read_linear(linear, width),
+            Err(fault) => self.load_around(seg, offset, width, fault),
+        }
+    }
+    /// Loads from `seg:offset` what a store will replace: faults as the store would.
+    #[inline(always)]
+    pub fn load_to_modify(&mut self, seg: Seg, offset: u64, width: Width) -> Result<u64, Fault> {
+        match self.linear(seg, offset, width.bytes(), Access::Write) {
+            Ok(linear) => self.read_linear_to_modify(linear, width),
+            Err(fault) => self.load_around(seg, offset, width, fault),
+        }
     }
     /// Stores to `seg:offset`.
     #[inline(always)]
     pub fn store(&mut self, seg: Seg, offset: u64, width: Width, value: u64) -> Result<(), Fault> {
-        let linear = self.linear(seg, offset, width.bytes(), Access::Write)?;
-        self.write_linear(linear, width, value)
+        match self.linear(seg, offset, width.bytes(), Access::Write) {
+            Ok(linear) => self.write_linear(linear, width, value),
+            Err(fault) => self.store_around(seg, offset, width, value, fault),
+        }
+    }
+    /// On the 8086 a word at the last offset goes on at the first one; later processors fault.
+    #[cold]
+    #[inline(never)]
+    fn load_around(&mut self, seg: Seg, offset: u64, width: Width, fault: Fault) -> Result<u64, Fault> {
+        if self.cpu.model != Model::I8086 || width != Width::Word {
+            return Err(fault);
+        }
+        let base = self.cpu.segment(seg).base;
+        let low = self.read_linear(base + (offset & 0xffff), Width::Byte)?;
+        let high = self.read_linear(base + (offset + 1 & 0xffff), Width::Byte)?;
+        Ok(low | high << 8)
+    }
+    #[cold]
+    #[inline(never)]
+    fn store_around(&mut self, seg: Seg, offset: u64, width: Width, value: u64, fault: Fault) -> Result<(), Fault> {
+        if self.cpu.model != Model::I8086 || width != Width::Word {
+            return Err(fault);
+        }
+        let (low, high) = (offset & 0xffff, offset + 1 & 0xffff);
+        self.probe_store(seg, low, 1)?;
+        self.probe_store(seg, high, 1)?;
+        self.store(seg, low, Width::Byte, value & 0xff)?;
+        self.store(seg, high, Width::Byte, value >> 8 & 0xff)
     }
     /// Checks a later store to `seg:offset` of `size` bytes, without making it.
     pub fn probe_store(&mut self, seg: Seg, offset: u64, size: u64) -> Result<(), Fault> {

@@ -52,27 +52,25 @@ fn options(model: Model) -> u32 {
 /// Decodes the instruction at the start of `bytes`, whose offset in CS is `ip`.
 #[must_use]
 pub fn decode(bytes: &[u8], ip: u64, mode: Mode, model: Model) -> Decoded {
-    let mut copy = [0u8; 24];
-    let mut bytes = &bytes[..bytes.len().min(if model == Model::I8086 { 24 } else { MAX_LENGTH })];
-    if model == Model::I8086 {
+    let max = if model == Model::I286 { 10 } else { MAX_LENGTH };
+    let mut copy = [0u8; MAX_LENGTH];
+    let mut bytes = &bytes[..bytes.len().min(MAX_LENGTH)];
+    let mut early = Early::default();
+    if model <= Model::I286 {
         copy[..bytes.len()].copy_from_slice(bytes);
-        match alias_8086(&mut copy[..bytes.len()]) {
-            Some(lowered) => {
-                return match lowered {
-                    Some((op, len)) => Decoded::Insn(pop_cs(op, len, ip)),
-                    None => Decoded::Incomplete,
-                };
-            }
-            None => bytes = &copy[..bytes.len()],
+        early = normalize(&mut copy[..bytes.len()], model);
+        if early.pop_cs {
+            return Decoded::Insn(pop_cs(early.at + early.locks + 1, ip));
         }
+        bytes = &copy[..bytes.len() - early.locks];
     }
-    let mut decoder = Decoder::with_ip(mode.bitness(), bytes, ip, options(model));
+    let ip_of_rest = ip.wrapping_add(early.locks as u64);
+    let mut decoder = Decoder::with_ip(mode.bitness(), bytes, ip_of_rest, options(model));
     let mut instr = Instruction::default();
     decoder.decode_out(&mut instr);
-    let max = if model == Model::I286 { 10 } else { MAX_LENGTH };
     if instr.is_invalid() {
         if decoder.last_error() == DecoderError::NoMoreBytes {
-            if bytes.len() < max {
+            if bytes.len() + early.locks < max {
                 return Decoded::Incomplete;
             }
             // Longer than any instruction may be: #GP, on the 286 #UD.
@@ -81,13 +79,21 @@ pub fn decode(bytes: &[u8], ip: u64, mode: Mode, model: Model) -> Decoded {
         }
         return Decoded::Insn(fault(undefined, ip));
     }
-    if instr.len() > max {
+    let len = instr.len() + early.locks;
+    if len > max {
         return Decoded::Insn(fault(undefined, ip));
     }
     if !model.allows(instr.cpuid_features(), instr.code()) {
         return Decoded::Insn(fault(undefined, ip));
     }
-    Decoded::Insn(lower(&instr, ip, mode, model))
+    let mut lowered = lower(&instr, ip, len, mode, model);
+    if early.escape {
+        // Without a coprocessor the 8086 reads the memory operand, ignores it and goes on.
+        lowered.insn.op = Opcode::Nop;
+        (lowered.ends_block, lowered.slow_end) = (false, false);
+    }
+    lowered.insn.lock |= early.locks != 0;
+    Decoded::Insn(lowered)
 }
 
 /// #UD.
@@ -128,34 +134,71 @@ fn fault(helper: crate::insn::Helper, ip: u64) -> Lowered {
     Lowered { insn: Insn { helper, ..blank(ip) }, ends_block: true, slow_end: true }
 }
 
-/// The 8086 decodes all 256 first bytes: undocumented ones are aliases of documented ones.
-/// Replaces them in place. `Some(Some(..))` for POP CS, which no later processor has;
-/// `Some(None)` when the bytes end before the opcode.
-fn alias_8086(bytes: &mut [u8]) -> Option<Option<(u8, usize)>> {
-    let mut at = 0;
-    loop {
-        let Some(byte) = bytes.get_mut(at) else { return Some(None) };
-        match *byte {
-            0x26 | 0x2e | 0x36 | 0x3e | 0xf0 | 0xf2 | 0xf3 => at += 1,
-            0xf1 => {
-                *byte = 0xf0;
-                at += 1;
-            }
-            0x0f => return Some(Some((0x0f, at + 1))),
-            0x60..=0x6f => {
-                *byte += 0x10;
-                return None;
-            }
-            0xc0 | 0xc1 | 0xc8 | 0xc9 => {
-                *byte |= 2;
-                return None;
-            }
-            _ => return None,
-        }
-    }
+/// What [`normalize`] found.
+#[derive(Default)]
+struct Early {
+    /// Where the opcode is, LOCK prefixes taken out.
+    at: usize,
+    /// How many LOCK prefixes were taken out.
+    locks: usize,
+    /// POP CS, opcode 0Fh, which only the 8086 has.
+    pop_cs: bool,
+    /// ESC on the 8086.
+    escape: bool,
 }
 
-fn pop_cs(_op: u8, len: usize, ip: u64) -> Lowered {
+/// The 8086 and the 286 accept LOCK before any instruction: takes those prefixes out. The 8086
+/// moreover decodes all 256 first bytes and ignores much of the reg field: undocumented encodings
+/// are aliases of documented ones, by which they are replaced in place.
+fn normalize(bytes: &mut [u8], model: Model) -> Early {
+    let mut early = Early::default();
+    let mut left = bytes.len();
+    let old = model == Model::I8086;
+    loop {
+        let at = early.at;
+        if at == left {
+            return early;
+        }
+        match bytes[at] {
+            0x26 | 0x2e | 0x36 | 0x3e | 0xf2 | 0xf3 => early.at += 1,
+            0xf1 if !old => break,
+            0xf0 | 0xf1 => {
+                bytes.copy_within(at + 1..left, at);
+                left -= 1;
+                early.locks += 1;
+            }
+            _ => break,
+        }
+    }
+    if !old {
+        return early;
+    }
+    let at = early.at;
+    match bytes[at] {
+        0x0f => early.pop_cs = true,
+        0x60..=0x6f => bytes[at] += 0x10,
+        0xc0 | 0xc1 | 0xc8 | 0xc9 => bytes[at] |= 2,
+        0xd8..=0xdf => {
+            // All ESC opcodes have the shape of this one.
+            bytes[at] = 0xd8;
+            early.escape = true;
+        }
+        opcode => {
+            if let Some(modrm) = bytes[..left].get_mut(at + 1) {
+                match opcode {
+                    // Two bits select the segment register.
+                    0x8c | 0x8e => *modrm &= !0x20,
+                    0x8f | 0xc6 | 0xc7 => *modrm &= !0x38,
+                    0xff if *modrm & 0x38 == 0x38 => *modrm &= !8,
+                    _ => {}
+                }
+            }
+        }
+    }
+    early
+}
+
+fn pop_cs(len: usize, ip: u64) -> Lowered {
     let insn = Insn { len: len as u8, next: (ip + len as u64) & 0xffff, helper: helpers::integer::pop_cs, width: Width::Word, ..blank(ip) };
     Lowered { insn, ends_block: true, slow_end: true }
 }
@@ -257,10 +300,10 @@ fn condition(c: ConditionCode) -> Cond {
     }
 }
 
-fn lower(instr: &Instruction, ip: u64, mode: Mode, model: Model) -> Lowered {
+fn lower(instr: &Instruction, ip: u64, len: usize, mode: Mode, model: Model) -> Lowered {
     let mut insn = blank(ip);
-    insn.len = instr.len() as u8;
-    insn.next = ip.wrapping_add(instr.len() as u64);
+    insn.len = len as u8;
+    insn.next = ip.wrapping_add(len as u64);
     match model {
         Model::I8086 => insn.next &= 0xffff,
         _ if !mode.has(Mode::LONG) => insn.next &= 0xffff_ffff,

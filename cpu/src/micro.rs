@@ -390,24 +390,30 @@ impl<const FAST: bool> Micro for Direct<'_, '_, FAST> {
     #[inline(always)]
     fn load(&mut self, at: &Address, width: Width) -> Result<u64, Fault> {
         let offset = self.address(at);
+        if !FAST {
+            return self.core().load(at.seg, offset, width);
+        }
         let linear = if at.flat { offset } else { self.linear(at.seg, offset, width, Access::Read)? };
         self.read_linear(linear, width)
     }
     #[inline(always)]
     fn load_to_modify(&mut self, at: &Address, width: Width) -> Result<u64, Fault> {
         let offset = self.address(at);
-        let linear = if at.flat { offset } else { self.linear(at.seg, offset, width, Access::Write)? };
-        if FAST {
-            return match self.env.tlb.write(linear, width.bytes(), self.cpu.cpl == 3) {
-                Some(page) => Ok(crate::core::load(self.env.memory, page, linear, width)),
-                None => Err(Fault::miss()),
-            };
+        if !FAST {
+            return self.core().load_to_modify(at.seg, offset, width);
         }
-        self.core().read_linear_to_modify(linear, width)
+        let linear = if at.flat { offset } else { self.linear(at.seg, offset, width, Access::Write)? };
+        match self.env.tlb.write(linear, width.bytes(), self.cpu.cpl == 3) {
+            Some(page) => Ok(crate::core::load(self.env.memory, page, linear, width)),
+            None => Err(Fault::miss()),
+        }
     }
     #[inline(always)]
     fn store(&mut self, at: &Address, width: Width, value: u64) -> Result<(), Fault> {
         let offset = self.address(at);
+        if !FAST {
+            return self.core().store(at.seg, offset, width, value);
+        }
         let linear = if at.flat { offset } else { self.linear(at.seg, offset, width, Access::Write)? };
         self.write_linear(linear, width, value)
     }
@@ -417,11 +423,17 @@ impl<const FAST: bool> Micro for Direct<'_, '_, FAST> {
     }
     #[inline(always)]
     fn load_stack(&mut self, offset: u64, width: Width) -> Result<u64, Fault> {
+        if !FAST {
+            return self.core().load(Seg::Ss, offset, width);
+        }
         let linear = self.linear(Seg::Ss, offset, width, Access::Read)?;
         self.read_linear(linear, width)
     }
     #[inline(always)]
     fn store_stack(&mut self, offset: u64, width: Width, value: u64) -> Result<(), Fault> {
+        if !FAST {
+            return self.core().store(Seg::Ss, offset, width, value);
+        }
         let linear = self.linear(Seg::Ss, offset, width, Access::Write)?;
         self.write_linear(linear, width, value)
     }

@@ -275,6 +275,15 @@ fn shift_8086(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     let top = i.width.bits() - 1;
     let mut cf = core.cpu.lazy.cf();
     let (mut of, mut af) = (false, false);
+    if i.mnemonic == Mnemonic::Sal {
+        // Undocumented: reg field 6 sets all bits (SETMO, SETMOC).
+        if n != 0 {
+            v = i.width.mask();
+            core.write_operand(i, i.dst(), i.width, v)?;
+            core.cpu.lazy.set_all(szp(i.width, v));
+        }
+        return Ok(());
+    }
     for _ in 0..n {
         let (high, low) = (v >> top & 1 != 0, v & 1 != 0);
         match i.mnemonic {

@@ -1,6 +1,7 @@
 //! Pushing onto a stack that may not be the current one yet.
 
 use crate::core::{Access, Core, Fault};
+use crate::model::Model;
 use crate::state::{Seg, Segment, Width, gpr};
 
 /// A stack during a control transfer. Nothing reaches the registers before [`Stack::commit`].
@@ -53,6 +54,10 @@ impl Stack {
                 return Ok(());
             }
         }
+        if core.cpu.model == Model::I8086 {
+            // Its stacks wrap and nothing faults.
+            return Ok(());
+        }
         let mut sp = self.sp;
         for _ in 0..count {
             sp = sp.wrapping_sub(width.bytes()) & mask;
@@ -64,6 +69,11 @@ impl Stack {
     /// Pushes a value.
     pub fn push(&mut self, core: &mut Core<'_, '_>, width: Width, value: u64) -> Result<(), Fault> {
         let sp = self.sp.wrapping_sub(width.bytes()) & self.mask();
+        if core.cpu.model == Model::I8086 {
+            core.store(Seg::Ss, sp, width, value)?;
+            self.sp = sp;
+            return Ok(());
+        }
         let linear = self.linear(core, sp, width.bytes())?;
         if self.user {
             core.write_linear(linear, width, value)?;
