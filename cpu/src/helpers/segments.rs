@@ -88,11 +88,7 @@ pub fn refresh(core: &mut Core<'_, '_>) {
 /// and mode: a segment that lies elsewhere makes them look again.
 #[inline]
 pub fn set_code(core: &mut Core<'_, '_>, cs: Segment) {
-    let slot = &mut core.cpu.seg[Seg::Cs as usize];
-    if slot.base != cs.base || slot.limit != cs.limit {
-        core.env.flush_code = true;
-    }
-    *slot = cs;
+    core.cpu.seg[Seg::Cs as usize] = cs;
 }
 
 /// Reads the descriptor that `selector` names: its linear address and itself. `None` when it lies

@@ -96,7 +96,12 @@ fn leave(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest: &[Op]) {
     }
 }
 
-fn run<S: Semantics, const D: u8, const SRC: u8, const W: u8>(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest: &[Op]) {
+fn run<S: Semantics, const D: u8, const SRC: u8, const W: u8>(
+    cpu: &mut CpuState,
+    env: &mut Env<'_>,
+    op: &Op,
+    rest: &[Op],
+) {
     let i = specialise::<D, SRC, W>(&op.insn);
     if S::run(&mut Direct::<true> { cpu, env }, &i).is_err() {
         return again::<S>(cpu, env, op, rest);
@@ -105,7 +110,12 @@ fn run<S: Semantics, const D: u8, const SRC: u8, const W: u8>(cpu: &mut CpuState
 }
 
 /// As `run`, for instructions that end a block.
-fn run_last<S: Semantics, const D: u8, const SRC: u8, const W: u8>(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest: &[Op]) {
+fn run_last<S: Semantics, const D: u8, const SRC: u8, const W: u8>(
+    cpu: &mut CpuState,
+    env: &mut Env<'_>,
+    op: &Op,
+    rest: &[Op],
+) {
     let i = specialise::<D, SRC, W>(&op.insn);
     if S::run(&mut Direct::<true> { cpu, env }, &i).is_err() {
         again::<S>(cpu, env, op, rest);
@@ -235,7 +245,12 @@ fn extend<S: Semantics>(i: &Insn) -> Handler {
     }
 }
 
-fn run_extend<S: Semantics, const SRC: u8, const FROM: u8>(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest: &[Op]) {
+fn run_extend<S: Semantics, const SRC: u8, const FROM: u8>(
+    cpu: &mut CpuState,
+    env: &mut Env<'_>,
+    op: &Op,
+    rest: &[Op],
+) {
     let mut i = specialise::<REG, SRC, 4>(&op.insn);
     i.src_width = width::<FROM>(i.src_width);
     if S::run(&mut Direct::<true> { cpu, env }, &i).is_err() {

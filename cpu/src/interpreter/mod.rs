@@ -15,6 +15,7 @@ use crate::state::{Activity, CpuState, Exception, Mode, Seg, Shadow};
 use crate::tlb::Tlb;
 use handlers::{Op, select};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Most operations in a block; bounds the depth of the handler chain.
 const MAX_BLOCK: usize = 64;
@@ -31,8 +32,37 @@ struct Key {
     page: HostPage,
     offset: u16,
     mode: Mode,
+    limit: u32,
     ip: u64,
+    base: u64,
 }
+
+/// Mixes the few words of a key; the keys are not chosen by an adversary who could profit from
+/// collisions beyond slowing down his own machine.
+#[derive(Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for &b in bytes {
+            self.write_u64(u64::from(b));
+        }
+    }
+    fn write_u16(&mut self, v: u16) {
+        self.write_u64(u64::from(v));
+    }
+    fn write_u32(&mut self, v: u32) {
+        self.write_u64(u64::from(v));
+    }
+    fn write_u64(&mut self, v: u64) {
+        self.0 = (self.0.rotate_left(5) ^ v).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
 
 struct Block {
     ops: Vec<Op>,
@@ -61,8 +91,10 @@ const NO_LINK: Link = Link { epoch: 0, block: 0 };
 #[derive(Clone, Copy)]
 struct Jump {
     ip: u64,
+    base: u64,
     epoch: u64,
     mode: Mode,
+    limit: u32,
     block: u32,
 }
 
@@ -105,8 +137,8 @@ pub struct Interpreter {
     tlb: Option<Tlb>,
     blocks: Vec<Block>,
     free: Vec<u32>,
-    map: HashMap<Key, u32>,
-    pages: HashMap<HostPage, Vec<u32>>,
+    map: Map<Key, u32>,
+    pages: Map<HostPage, Vec<u32>>,
     jumps: Box<[Jump]>,
     /// Links and jump entries of another epoch are void.
     epoch: u64,
@@ -136,13 +168,13 @@ impl Interpreter {
     /// An interpreter that knows no code yet.
     #[must_use]
     pub fn new() -> Interpreter {
-        let void = Jump { ip: 0, epoch: 0, mode: Mode(0), block: 0 };
+        let void = Jump { ip: 0, base: 0, epoch: 0, mode: Mode(0), limit: 0, block: 0 };
         Interpreter {
             tlb: Some(Tlb::new()),
             blocks: Vec::new(),
             free: Vec::new(),
-            map: HashMap::new(),
-            pages: HashMap::new(),
+            map: Map::default(),
+            pages: Map::default(),
             jumps: vec![void; JUMPS].into_boxed_slice(),
             epoch: 1,
             seen_map: 0,
@@ -320,7 +352,8 @@ impl Interpreter {
         let linear = core.wrap_linear(core.cpu.segment(Seg::Cs).base.wrapping_add(ip));
         let f = fetch(&mut core, ip)?;
         let Some((page, offset)) = f.first else { return Ok(None) };
-        let key = Key { page, offset, mode, ip };
+        let cs = core.cpu.segment(Seg::Cs);
+        let key = Key { page, offset, mode, limit: cs.limit, ip, base: cs.base };
         if let Some(&index) = self.map.get(&key) {
             if let Some(second) = self.blocks[index as usize].second {
                 // Check that the code still goes on in the same page.
@@ -366,7 +399,8 @@ impl Interpreter {
             }
             left = left.saturating_sub(len);
             // The 8086 wraps IP, and a fresh block looks at limits and pages anew.
-            if ops.len() == MAX_BLOCK || left == 0 || second.is_some() || at != ip.wrapping_add(used).wrapping_add(len) {
+            if ops.len() == MAX_BLOCK || left == 0 || second.is_some() || at != ip.wrapping_add(used).wrapping_add(len)
+            {
                 break;
             }
             if at.wrapping_sub(ip) >= in_segment {
@@ -375,13 +409,18 @@ impl Interpreter {
         }
         self.counters.blocks += 1;
         self.counters.decoded += ops.len() as u64;
-        let bytes = if second.is_some() { PAGE - u64::from(offset) } else { at.wrapping_sub(ip).clamp(1, PAGE - u64::from(offset)) };
+        let bytes = if second.is_some() {
+            PAGE - u64::from(offset)
+        } else {
+            at.wrapping_sub(ip).clamp(1, PAGE - u64::from(offset))
+        };
         let granules = GuestMemory::granules(u64::from(offset), bytes);
         core.env.memory.mark_code(page, granules);
         if let Some(second) = second {
             core.env.memory.mark_code(second, GuestMemory::granules(0, GRANULE.min(16)));
         }
-        let block = Block { ops, slow_end, end: at, falls_through, second, key, granules, links: [NO_LINK; 2], alive: true };
+        let block =
+            Block { ops, slow_end, end: at, falls_through, second, key, granules, links: [NO_LINK; 2], alive: true };
         let index = match self.free.pop() {
             Some(index) => {
                 self.blocks[index as usize] = block;
@@ -510,7 +549,6 @@ impl Interpreter {
         self.counters.stepped += 1;
         let shadow = std::mem::take(&mut cpu.shadow);
         let trap = cpu.flag(bits::TF);
-        cpu.pending_debug = 0;
         if shadow != Shadow::MovSs
             && let Some(exception) = debug::code_breakpoint(&mut Core { cpu, env })
         {
@@ -628,7 +666,8 @@ impl Interpreter {
                 match self.enter(cpu, env) {
                     Ok(Some(index)) => {
                         if exit != INDIRECT && self.blocks[index as usize].second.is_none() {
-                            self.blocks[current as usize].links[usize::from(exit & 1)] = Link { epoch: self.epoch, block: index };
+                            self.blocks[current as usize].links[usize::from(exit & 1)] =
+                                Link { epoch: self.epoch, block: index };
                         }
                         current = index;
                     }
@@ -640,9 +679,17 @@ impl Interpreter {
 
     /// The block at the current IP, by the short way if possible.
     fn enter(&mut self, cpu: &mut CpuState, env: &mut Env<'_>) -> Result<Option<u32>, Fault> {
-        let slot = (cpu.rip as usize ^ (cpu.rip >> 12) as usize) & (JUMPS - 1);
-        let jump = self.jumps[slot];
-        if jump.ip == cpu.rip && jump.epoch == self.epoch && jump.mode == cpu.mode {
+        let base = cpu.seg[Seg::Cs as usize].base;
+        let limit = cpu.seg[Seg::Cs as usize].limit;
+        let linear = cpu.rip.wrapping_add(base);
+        let slot = (linear ^ linear >> 12) as usize & (JUMPS - 1);
+        let jump = &self.jumps[slot];
+        if jump.ip == cpu.rip
+            && jump.base == base
+            && jump.limit == limit
+            && jump.epoch == self.epoch
+            && jump.mode == cpu.mode
+        {
             return Ok(Some(jump.block));
         }
         self.trail[self.trail_at] = (cpu.seg[Seg::Cs as usize].selector, cpu.rip);
@@ -651,7 +698,7 @@ impl Interpreter {
         if let Some(block) = index
             && self.blocks[block as usize].second.is_none()
         {
-            self.jumps[slot] = Jump { ip: cpu.rip, epoch: self.epoch, mode: cpu.mode, block };
+            self.jumps[slot] = Jump { ip: cpu.rip, base, epoch: self.epoch, mode: cpu.mode, limit, block };
         }
         Ok(index)
     }
