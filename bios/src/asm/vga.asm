@@ -803,10 +803,60 @@ draw_glyph:
         popad
         ret
 
-; Finds the character under the cursor by comparing glyphs
+; The character under the cursor of a graphics mode: its dots compared with every glyph, 0 if none fits
 read_glyph:
-        mov byte [bp+r_al],0
-        mov byte [bp+r_ah],0
+        movzx si,byte [bp+r_bh]
+        and si,7
+        shl si,1
+        mov bx,[si+b_cursor]
+        movzx ax,bh
+        mul byte [b_charheight]
+        mov dx,ax               ; first line
+        movzx cx,bl
+        shl cx,3                ; first column
+        sub sp,32
+        mov di,sp
+        mov si,[b_charheight]
+        and si,31
+.row:
+        mov bx,0x0800
+.dot:
+        pusha
+        call pixel_at
+        cmp al,1
+        popa
+        cmc
+        rcl bl,1
+        inc cx
+        dec bh
+        jnz .dot
+        sub cx,8
+        inc dx
+        mov [ss:di],bl
+        inc di
+        dec si
+        jnz .row
+        xor ax,ax
+.glyph:
+        call glyph
+        mov di,sp
+        mov cx,[b_charheight]
+        and cx,31
+.compare:
+        mov bl,[es:si]
+        cmp bl,[ss:di]
+        jne .next
+        inc si
+        inc di
+        loop .compare
+        jmp .found
+.next:
+        inc al
+        jnz .glyph
+.found:
+        add sp,32
+        mov ah,0
+        mov [bp+r_ax],ax
         ret
 
 ; Address of pixel CX, DX in a planar mode: ES:DI, mask AH
@@ -921,6 +971,12 @@ read_pixel:
         jc write_pixel.done
         mov cx,[bp+r_cx]
         mov dx,[bp+r_dx]
+        call pixel_at
+        mov [bp+r_al],al
+        ret
+
+; AL := pixel at column CX, line DX; changes BX, CX, DX, DI, ES
+pixel_at:
         mov al,[b_mode]
         cmp al,0x13
         je .byte
@@ -943,7 +999,7 @@ read_pixel:
         dec ch
         dec cl
         jnz .plane
-        mov [bp+r_al],bl
+        mov al,bl
         ret
 .byte:
         mov ax,0xa000
@@ -951,14 +1007,12 @@ read_pixel:
         imul di,dx,320
         add di,cx
         mov al,[es:di]
-        mov [bp+r_al],al
         ret
 .cga:
         call cga_pixel
         mov al,[es:di]
         and al,ah
         shr al,cl
-        mov [bp+r_al],al
         ret
 
 ; AL 6 or 7, BL lines, BH colour of the new lines, CX upper left, DX lower right, in cells
