@@ -34,8 +34,9 @@
 //! (order digit 4 is skipped). PCI buses behind bridges are not set up. The `bootorder` file of fw_cfg is not read.
 //! Disks move data by PIO, never by bus-master DMA; INT 13h refuses the 64-bit buffer address of EDD 3. Plug and Play
 //! answers "not supported" to every function. APM has no events and knows standby as an immediate success. INT 10h:
-//! the light pen and EGA-only display combinations are
-//! absent; the scan-line choice of 12h/30h is remembered but text modes always have 400 lines; character output in VBE modes is not drawn. CMOS set-up screens do not exist: the machine writes CMOS.
+//! the light pen and EGA-only display combinations are absent; the scan-line choice of 12h/30h is remembered but text
+//! modes always have 400 lines; character output in VBE modes is not drawn. CMOS set-up screens do not exist: the
+//! machine writes CMOS.
 
 /// The system BIOS: 64 KiB that end at 1 MiB (and again at 4 GiB).
 pub static SYSTEM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/system.bin"));

@@ -982,6 +982,8 @@ edd_packet:
         mov di,[bp+r_si]
         cmp byte [es:di],16
         jb .bad
+        cmp dword [es:di+4],0xffffffff  ; a 64-bit address follows: not supported
+        je .bad
         mov ax,[es:di+2]
         mov [x_count],ax
         mov eax,[es:di+8]
