@@ -116,6 +116,14 @@ impl<'e> Core<'_, 'e> {
     pub fn stack_fault(&mut self, error: u32) -> Fault {
         self.raise(12, Some(error))
     }
+    /// An access beyond the limit of SS: #SS, in real mode of the 286 the same interrupt 13 as for
+    /// the other segments.
+    pub fn stack_overrun(&mut self, error: u32) -> Fault {
+        if self.cpu.model == Model::I286 && !self.cpu.protected() {
+            return self.protection(error);
+        }
+        self.stack_fault(error)
+    }
     /// #GP.
     pub fn protection(&mut self, error: u32) -> Fault {
         self.raise(13, Some(error))
@@ -402,7 +410,7 @@ impl<'e> Core<'_, 'e> {
                 return Ok(self.wrap_linear(s.base.wrapping_add(first)));
             }
         }
-        Err(if seg == Seg::Ss { self.stack_fault(0) } else { self.protection(0) })
+        Err(if seg == Seg::Ss { self.stack_overrun(0) } else { self.protection(0) })
     }
     /// Loads from `seg:offset`.
     #[inline(always)]
@@ -447,6 +455,7 @@ impl<'e> Core<'_, 'e> {
             return Err(fault);
         }
         let (low, high) = (offset & 0xffff, offset + 1 & 0xffff);
+        // Both halves before either is written.
         self.probe_store(seg, low, 1)?;
         self.probe_store(seg, high, 1)?;
         self.store(seg, low, Width::Byte, value & 0xff)?;
@@ -454,6 +463,10 @@ impl<'e> Core<'_, 'e> {
     }
     /// Checks a later store to `seg:offset` of `size` bytes, without making it.
     pub fn probe_store(&mut self, seg: Seg, offset: u64, size: u64) -> Result<(), Fault> {
+        if self.cpu.model == Model::I8086 && offset + size > 0x1_0000 {
+            // The part that wraps is checked by the store itself.
+            return self.probe_store(seg, offset, 1);
+        }
         let linear = self.linear(seg, offset, size, Access::Write)?;
         self.probe_linear(linear, size, Access::Write, self.cpu.cpl == 3)
     }

@@ -73,18 +73,16 @@ pub fn decode(bytes: &[u8], ip: u64, mode: Mode, model: Model) -> Decoded {
             if bytes.len() + early.locks < max {
                 return Decoded::Incomplete;
             }
-            // Longer than any instruction may be: #GP, on the 286 #UD.
-            let helper = if model == Model::I286 { undefined } else { too_long };
-            return Decoded::Insn(fault(helper, ip));
+            return Decoded::Insn(fault(too_long, ip));
         }
-        return Decoded::Insn(fault(undefined, ip));
-    }
-    let len = instr.len() + early.locks;
-    if len > max {
         return Decoded::Insn(fault(undefined, ip));
     }
     if !model.allows(instr.cpuid_features(), instr.code()) {
         return Decoded::Insn(fault(undefined, ip));
+    }
+    let len = instr.len() + early.locks;
+    if len > max {
+        return Decoded::Insn(fault(too_long, ip));
     }
     let mut lowered = lower(&instr, ip, len, mode, model);
     if early.escape {
@@ -100,7 +98,7 @@ pub fn decode(bytes: &[u8], ip: u64, mode: Mode, model: Model) -> Decoded {
 fn undefined(core: &mut Core<'_, '_>, _i: &Insn) -> Result<(), Fault> {
     Err(core.undefined())
 }
-/// #GP(0) for more than 15 bytes.
+/// #GP(0) for more bytes than an instruction may have: 15, on the 286 10.
 fn too_long(core: &mut Core<'_, '_>, _i: &Insn) -> Result<(), Fault> {
     Err(core.protection(0))
 }
@@ -121,7 +119,15 @@ fn blank(ip: u64) -> Insn {
         mem_size: 0,
         code: Code::INVALID,
         mnemonic: Mnemonic::INVALID,
-        mem: Address { seg: Seg::Ds, base: gpr::NONE, index: gpr::NONE, shift: 0, width: Width::Dword, flat: false, disp: 0 },
+        mem: Address {
+            seg: Seg::Ds,
+            base: gpr::NONE,
+            index: gpr::NONE,
+            shift: 0,
+            width: Width::Dword,
+            flat: false,
+            disp: 0,
+        },
         imm: 0,
         imm2: 0,
         ip,
@@ -199,7 +205,13 @@ fn normalize(bytes: &mut [u8], model: Model) -> Early {
 }
 
 fn pop_cs(len: usize, ip: u64) -> Lowered {
-    let insn = Insn { len: len as u8, next: (ip + len as u64) & 0xffff, helper: helpers::integer::pop_cs, width: Width::Word, ..blank(ip) };
+    let insn = Insn {
+        len: len as u8,
+        next: (ip + len as u64) & 0xffff,
+        helper: helpers::integer::pop_cs,
+        width: Width::Word,
+        ..blank(ip)
+    };
     Lowered { insn, ends_block: true, slow_end: true }
 }
 
@@ -266,7 +278,10 @@ fn address(instr: &Instruction, kind: OpKind, mode: Mode) -> Address {
     let none = Register::None;
     let (base, index) = if string { (none, none) } else { (instr.memory_base(), instr.memory_index()) };
     let rip_relative = base == Register::RIP || base == Register::EIP;
-    let flat = mode.has(Mode::FLAT) && !mode.has(Mode::LONG) && width == Width::Dword && matches!(seg, Seg::Ds | Seg::Es | Seg::Ss);
+    let flat = mode.has(Mode::FLAT)
+        && !mode.has(Mode::LONG)
+        && width == Width::Dword
+        && matches!(seg, Seg::Ds | Seg::Es | Seg::Ss);
     Address {
         seg,
         base: if rip_relative { gpr::NONE } else { address_register(base) },
@@ -362,7 +377,10 @@ fn lower(instr: &Instruction, ip: u64, len: usize, mode: Mode, model: Model) -> 
             _ => {
                 insn.ops[slot] = Operand::MEM;
                 // MOVS and CMPS have two; the source's segment is the one that can be overridden.
-                if kind == OpKind::Memory || insn.mem_size == 0 || !matches!(kind, OpKind::MemoryESDI | OpKind::MemoryESEDI | OpKind::MemoryESRDI) {
+                if kind == OpKind::Memory
+                    || insn.mem_size == 0
+                    || !matches!(kind, OpKind::MemoryESDI | OpKind::MemoryESEDI | OpKind::MemoryESRDI)
+                {
                     insn.mem = address(instr, kind, mode);
                 }
                 insn.mem_size = instr.memory_size().size() as u16;
@@ -379,7 +397,12 @@ fn lower(instr: &Instruction, ip: u64, len: usize, mode: Mode, model: Model) -> 
 
     use Mnemonic as M;
     use Opcode as O;
-    let plain = |kind: OperandKind| matches!(kind, OperandKind::Reg | OperandKind::RegHigh | OperandKind::Imm | OperandKind::Mem | OperandKind::None);
+    let plain = |kind: OperandKind| {
+        matches!(
+            kind,
+            OperandKind::Reg | OperandKind::RegHigh | OperandKind::Imm | OperandKind::Mem | OperandKind::None
+        )
+    };
     let integer = insn.ops.iter().all(|o| plain(o.kind));
     let unmasked_shifts = model == Model::I8086;
     let op = match insn.mnemonic {
@@ -482,7 +505,16 @@ fn lower(instr: &Instruction, ip: u64, len: usize, mode: Mode, model: Model) -> 
     insn.op = op;
     let near_flow = matches!(
         op,
-        O::CallNear | O::CallIndirect | O::JmpNear | O::JmpIndirect | O::Ret | O::Loop | O::Loope | O::Loopne | O::Jcxz | O::Jcc
+        O::CallNear
+            | O::CallIndirect
+            | O::JmpNear
+            | O::JmpIndirect
+            | O::Ret
+            | O::Loop
+            | O::Loope
+            | O::Loopne
+            | O::Jcxz
+            | O::Jcc
     );
     if op != O::Helper {
         return Lowered { insn, ends_block: near_flow, slow_end: false };
@@ -526,14 +558,37 @@ fn bit_string(insn: &Insn) -> bool {
 }
 
 fn is_hint(m: Mnemonic) -> bool {
-    matches!(m, Mnemonic::Prefetch | Mnemonic::Prefetchw | Mnemonic::Prefetchnta | Mnemonic::Prefetcht0 | Mnemonic::Prefetcht1 | Mnemonic::Prefetcht2)
+    matches!(
+        m,
+        Mnemonic::Prefetch
+            | Mnemonic::Prefetchw
+            | Mnemonic::Prefetchnta
+            | Mnemonic::Prefetcht0
+            | Mnemonic::Prefetcht1
+            | Mnemonic::Prefetcht2
+    )
 }
 
 fn is_setcc(m: Mnemonic) -> bool {
     use Mnemonic as M;
     matches!(
         m,
-        M::Seta | M::Setae | M::Setb | M::Setbe | M::Sete | M::Setg | M::Setge | M::Setl | M::Setle | M::Setne | M::Setno | M::Setnp | M::Setns | M::Seto | M::Setp | M::Sets
+        M::Seta
+            | M::Setae
+            | M::Setb
+            | M::Setbe
+            | M::Sete
+            | M::Setg
+            | M::Setge
+            | M::Setl
+            | M::Setle
+            | M::Setne
+            | M::Setno
+            | M::Setnp
+            | M::Setns
+            | M::Seto
+            | M::Setp
+            | M::Sets
     )
 }
 
@@ -541,7 +596,22 @@ fn is_cmov(m: Mnemonic) -> bool {
     use Mnemonic as M;
     matches!(
         m,
-        M::Cmova | M::Cmovae | M::Cmovb | M::Cmovbe | M::Cmove | M::Cmovg | M::Cmovge | M::Cmovl | M::Cmovle | M::Cmovne | M::Cmovno | M::Cmovnp | M::Cmovns | M::Cmovo | M::Cmovp | M::Cmovs
+        M::Cmova
+            | M::Cmovae
+            | M::Cmovb
+            | M::Cmovbe
+            | M::Cmove
+            | M::Cmovg
+            | M::Cmovge
+            | M::Cmovl
+            | M::Cmovle
+            | M::Cmovne
+            | M::Cmovno
+            | M::Cmovnp
+            | M::Cmovns
+            | M::Cmovo
+            | M::Cmovp
+            | M::Cmovs
     )
 }
 
@@ -550,8 +620,26 @@ fn explicit_width(instr: &Instruction) -> Option<Width> {
     use Mnemonic as M;
     match instr.mnemonic() {
         M::Push | M::Pop => Width::of_bytes(instr.stack_pointer_increment().unsigned_abs() as usize),
-        M::Call | M::Jmp | M::Ret | M::Retf | M::Iret | M::Iretd | M::Iretq | M::Leave | M::Enter | M::Pusha | M::Pushad | M::Popa | M::Popad | M::Pushf
-        | M::Pushfd | M::Pushfq | M::Popf | M::Popfd | M::Popfq | M::Bound => width_of_code(instr.code()),
+        M::Call
+        | M::Jmp
+        | M::Ret
+        | M::Retf
+        | M::Iret
+        | M::Iretd
+        | M::Iretq
+        | M::Leave
+        | M::Enter
+        | M::Pusha
+        | M::Pushad
+        | M::Popa
+        | M::Popad
+        | M::Pushf
+        | M::Pushfd
+        | M::Pushfq
+        | M::Popf
+        | M::Popfd
+        | M::Popfq
+        | M::Bound => width_of_code(instr.code()),
         _ => None,
     }
 }
@@ -559,14 +647,64 @@ fn explicit_width(instr: &Instruction) -> Option<Width> {
 fn width_of_code(code: Code) -> Option<Width> {
     use Code as C;
     Some(match code {
-        C::Call_rel16 | C::Call_rm16 | C::Call_m1616 | C::Call_ptr1616 | C::Jmp_rel16 | C::Jmp_rel8_16 | C::Jmp_rm16 | C::Jmp_m1616 | C::Jmp_ptr1616
-        | C::Retnw | C::Retnw_imm16 | C::Retfw | C::Retfw_imm16 | C::Iretw | C::Leavew | C::Enterw_imm16_imm8 | C::Pushaw | C::Popaw | C::Pushfw
-        | C::Popfw | C::Bound_r16_m1616 => Width::Word,
-        C::Call_rel32_32 | C::Call_rm32 | C::Call_m1632 | C::Call_ptr1632 | C::Jmp_rel32_32 | C::Jmp_rel8_32 | C::Jmp_rm32 | C::Jmp_m1632
-        | C::Jmp_ptr1632 | C::Retnd | C::Retnd_imm16 | C::Retfd | C::Retfd_imm16 | C::Iretd | C::Leaved | C::Enterd_imm16_imm8 | C::Pushad | C::Popad
-        | C::Pushfd | C::Popfd | C::Bound_r32_m3232 => Width::Dword,
-        C::Call_rel32_64 | C::Call_rm64 | C::Call_m1664 | C::Jmp_rel32_64 | C::Jmp_rel8_64 | C::Jmp_rm64 | C::Jmp_m1664 | C::Retnq | C::Retnq_imm16
-        | C::Retfq | C::Retfq_imm16 | C::Iretq | C::Leaveq | C::Enterq_imm16_imm8 | C::Pushfq | C::Popfq => Width::Qword,
+        C::Call_rel16
+        | C::Call_rm16
+        | C::Call_m1616
+        | C::Call_ptr1616
+        | C::Jmp_rel16
+        | C::Jmp_rel8_16
+        | C::Jmp_rm16
+        | C::Jmp_m1616
+        | C::Jmp_ptr1616
+        | C::Retnw
+        | C::Retnw_imm16
+        | C::Retfw
+        | C::Retfw_imm16
+        | C::Iretw
+        | C::Leavew
+        | C::Enterw_imm16_imm8
+        | C::Pushaw
+        | C::Popaw
+        | C::Pushfw
+        | C::Popfw
+        | C::Bound_r16_m1616 => Width::Word,
+        C::Call_rel32_32
+        | C::Call_rm32
+        | C::Call_m1632
+        | C::Call_ptr1632
+        | C::Jmp_rel32_32
+        | C::Jmp_rel8_32
+        | C::Jmp_rm32
+        | C::Jmp_m1632
+        | C::Jmp_ptr1632
+        | C::Retnd
+        | C::Retnd_imm16
+        | C::Retfd
+        | C::Retfd_imm16
+        | C::Iretd
+        | C::Leaved
+        | C::Enterd_imm16_imm8
+        | C::Pushad
+        | C::Popad
+        | C::Pushfd
+        | C::Popfd
+        | C::Bound_r32_m3232 => Width::Dword,
+        C::Call_rel32_64
+        | C::Call_rm64
+        | C::Call_m1664
+        | C::Jmp_rel32_64
+        | C::Jmp_rel8_64
+        | C::Jmp_rm64
+        | C::Jmp_m1664
+        | C::Retnq
+        | C::Retnq_imm16
+        | C::Retfq
+        | C::Retfq_imm16
+        | C::Iretq
+        | C::Leaveq
+        | C::Enterq_imm16_imm8
+        | C::Pushfq
+        | C::Popfq => Width::Qword,
         _ => return None,
     })
 }
@@ -574,10 +712,22 @@ fn width_of_code(code: Code) -> Option<Width> {
 fn counter_width(instr: &Instruction) -> Width {
     use Code as C;
     match instr.code() {
-        C::Loop_rel8_16_CX | C::Loop_rel8_32_CX | C::Loope_rel8_16_CX | C::Loope_rel8_32_CX | C::Loopne_rel8_16_CX | C::Loopne_rel8_32_CX | C::Jcxz_rel8_16
+        C::Loop_rel8_16_CX
+        | C::Loop_rel8_32_CX
+        | C::Loope_rel8_16_CX
+        | C::Loope_rel8_32_CX
+        | C::Loopne_rel8_16_CX
+        | C::Loopne_rel8_32_CX
+        | C::Jcxz_rel8_16
         | C::Jcxz_rel8_32 => Width::Word,
-        C::Loop_rel8_16_RCX | C::Loop_rel8_64_RCX | C::Loope_rel8_16_RCX | C::Loope_rel8_64_RCX | C::Loopne_rel8_16_RCX | C::Loopne_rel8_64_RCX
-        | C::Jrcxz_rel8_16 | C::Jrcxz_rel8_64 => Width::Qword,
+        C::Loop_rel8_16_RCX
+        | C::Loop_rel8_64_RCX
+        | C::Loope_rel8_16_RCX
+        | C::Loope_rel8_64_RCX
+        | C::Loopne_rel8_16_RCX
+        | C::Loopne_rel8_64_RCX
+        | C::Jrcxz_rel8_16
+        | C::Jrcxz_rel8_64 => Width::Qword,
         _ => Width::Dword,
     }
 }

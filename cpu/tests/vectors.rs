@@ -171,6 +171,10 @@ impl Machine {
         result
     }
 
+    fn address_mask(&self) -> u32 {
+        if self.model == Model::I8086 { 0xf_ffff } else { 0xff_ffff }
+    }
+
     fn check(&self, t: &Test, mask: u16) -> Result<(), String> {
         let mut wrong = Vec::new();
         let want = |n: usize| t.last.regs[n].or(t.initial.regs[n]).unwrap();
@@ -188,21 +192,23 @@ impl Machine {
         compare(12, self.cpu.rip as u16, 0xffff);
         let mode_mask = if self.model == Model::I8086 { 0xffff } else { 0x0fff };
         compare(13, self.cpu.eflags() as u16, mask & mode_mask);
-        let pushed = t.exception.map(|(_, at)| at).or_else(|| {
-            // The 8086 set does not say where a divide error pushed the flags; nothing else there
-            // that leaves flags undefined moves the stack pointer.
-            let moved = t.last.regs[8]? == t.initial.regs[8]?.wrapping_sub(6);
-            let stack = u32::from(t.initial.regs[5]?) << 4;
-            (self.model == Model::I8086 && mask != 0xffff && moved).then(|| (stack + u32::from(t.last.regs[8].unwrap().wrapping_add(4))) & 0xf_ffff)
-        });
+        // A divide error pushes flags that it leaves undefined. EXCP has their address with bit 0
+        // cleared (a bus address), and the 8086 set has none, so take it from the stack pointer. In
+        // that set nothing else with undefined flags moves the stack pointer.
+        let moved = t.last.regs[8].is_some_and(|sp| t.initial.regs[8] == Some(sp.wrapping_add(6)));
+        let faulted = t.exception.is_some() || self.model == Model::I8086 && mask != 0xffff && moved;
+        let stack = |at: u16| (u32::from(want(5)) << 4) + u32::from(want(8).wrapping_add(at));
+        let pushed = |at: u32| {
+            if !faulted { None } else { [4, 5].into_iter().find(|&n| (stack(n) ^ at) & self.address_mask() == 0) }
+        };
         for &(at, v) in &t.last.ram {
             let mut b = [0];
             self.memory.read(u64::from(at), &mut b);
             // Undefined flags may have been pushed by an exception.
-            let m = match pushed {
-                Some(flags) if at == flags => mask as u8,
-                Some(flags) if at == flags + 1 => ((mask & mode_mask) >> 8) as u8,
-                _ => 0xff,
+            let m = match pushed(at) {
+                Some(4) => mask as u8,
+                Some(_) => ((mask & mode_mask) >> 8) as u8,
+                None => 0xff,
             };
             if (b[0] ^ v) & m != 0 {
                 wrong.push(format!("[{at:05x}] {:02x} want {v:02x}", b[0]));
@@ -213,7 +219,8 @@ impl Machine {
 }
 
 fn guests() -> PathBuf {
-    std::env::var_os("BEIGEBOX_GUESTS").map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../.guests"), PathBuf::from)
+    std::env::var_os("BEIGEBOX_GUESTS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../.guests"), PathBuf::from)
 }
 
 /// All vector files of a set.
@@ -238,7 +245,10 @@ fn files(set: &str) -> Vec<PathBuf> {
     all.sort();
     if all.is_empty() {
         println!("no vectors in {}: run scripts/setup", root.display());
-        assert!(std::env::var_os("BEIGEBOX_WITHOUT_GUESTS").is_some(), "the hardware vectors are missing: run scripts/setup");
+        assert!(
+            std::env::var_os("BEIGEBOX_WITHOUT_GUESTS").is_some(),
+            "the hardware vectors are missing: run scripts/setup"
+        );
     }
     all
 }

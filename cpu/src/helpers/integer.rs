@@ -91,7 +91,10 @@ fn idiv(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     let w = i.width;
     let n = match w {
         Width::Byte => i128::from(Width::Word.sign_extend(core.cpu.gpr.read(gpr::AX, Width::Word))),
-        _ => i128::from(w.sign_extend(core.cpu.gpr.read(gpr::DX, w))) << w.bits() | i128::from(core.cpu.gpr.read(gpr::AX, w)),
+        _ => {
+            i128::from(w.sign_extend(core.cpu.gpr.read(gpr::DX, w))) << w.bits()
+                | i128::from(core.cpu.gpr.read(gpr::AX, w))
+        }
     };
     if d == 0 {
         return Err(divide_error(core));
@@ -342,7 +345,8 @@ fn bit_string(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     let seg = i.mem.seg;
     let access = if i.mnemonic == Mnemonic::Bt { Access::Read } else { Access::Write };
     let linear = core.linear(seg, offset, w.bytes(), access)?;
-    let old = if access == Access::Read { core.read_linear(linear, w)? } else { core.read_linear_to_modify(linear, w)? };
+    let old =
+        if access == Access::Read { core.read_linear(linear, w)? } else { core.read_linear_to_modify(linear, w)? };
     match i.mnemonic {
         Mnemonic::Bts => core.write_linear(linear, w, old | bit)?,
         Mnemonic::Btr => core.write_linear(linear, w, old & !bit)?,
@@ -377,7 +381,9 @@ fn cmpxchg8b(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     let offset = core.offset(&i.mem);
     let linear = core.linear(i.mem.seg, offset, 8, Access::Write)?;
     let old = core.read_linear_to_modify(linear, Width::Qword)?;
-    let pair = |core: &Core<'_, '_>, high, low| core.cpu.gpr.read(high, Width::Dword) << 32 | core.cpu.gpr.read(low, Width::Dword);
+    let pair = |core: &Core<'_, '_>, high, low| {
+        core.cpu.gpr.read(high, Width::Dword) << 32 | core.cpu.gpr.read(low, Width::Dword)
+    };
     let expected = pair(core, gpr::DX, gpr::AX);
     let same = old == expected;
     let new = if same { pair(core, gpr::CX, gpr::BX) } else { old };
@@ -436,7 +442,8 @@ fn pusha(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     }
     for k in 1..=8u64 {
         let sp = old.wrapping_sub(k * w.bytes()) & mask;
-        let value = if k as u8 - 1 == gpr::SP { core.cpu.gpr.read(gpr::SP, w) } else { core.cpu.gpr.read(k as u8 - 1, w) };
+        let value =
+            if k as u8 - 1 == gpr::SP { core.cpu.gpr.read(gpr::SP, w) } else { core.cpu.gpr.read(k as u8 - 1, w) };
         core.store(Seg::Ss, sp, w, value)?;
     }
     core.set_sp(old.wrapping_sub(8 * w.bytes()));
@@ -466,7 +473,9 @@ fn pop_mem(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     let saved = core.cpu.gpr.get(gpr::SP);
     let value = core.pop(i.width)?;
     let written = core.write_operand(i, i.dst(), i.width, value);
-    if written.is_err() {
+    // In real mode of the 286 the stack pointer has moved when the store faults.
+    let late = core.cpu.model == Model::I286 && !core.cpu.protected() && matches!(core.env.leave, Leave::Exception(_));
+    if written.is_err() && !late {
         core.cpu.gpr.set(gpr::SP, saved);
     }
     written

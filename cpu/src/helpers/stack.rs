@@ -43,7 +43,7 @@ impl Stack {
         } else {
             s.limit == u32::MAX
         };
-        if inside { Ok(core.wrap_linear(s.base.wrapping_add(offset))) } else { Err(core.stack_fault(self.error)) }
+        if inside { Ok(core.wrap_linear(s.base.wrapping_add(offset))) } else { Err(core.stack_overrun(self.error)) }
     }
     /// Makes sure that `count` pushes of `width` will not fault.
     pub fn reserve(&self, core: &mut Core<'_, '_>, count: u64, width: Width) -> Result<(), Fault> {

@@ -4,11 +4,12 @@
 //! end of the budget leaves whole iterations behind. An iteration counts as one instruction.
 
 use crate::bus::Cycle;
-use crate::core::{Access, Core, Fault};
+use crate::core::{Access, Core, Fault, Leave};
 use crate::flags::FlagsOf;
 use crate::helpers::io;
 use crate::insn::{Helper, Insn, Mnemonic, Rep};
 use crate::memory::PAGE;
+use crate::model::Model;
 use crate::state::{Seg, Width, gpr};
 
 /// The helper for a string instruction.
@@ -40,17 +41,54 @@ struct Course {
     address: Width,
     repeated: bool,
     down: bool,
+    /// Real mode of the 286, see [`Course::late`].
+    late: bool,
 }
 
 impl Course {
     fn new(core: &Core<'_, '_>, i: &Insn) -> Course {
         let width = match i.mnemonic {
-            Mnemonic::Movsb | Mnemonic::Stosb | Mnemonic::Lodsb | Mnemonic::Cmpsb | Mnemonic::Scasb | Mnemonic::Insb | Mnemonic::Outsb => Width::Byte,
-            Mnemonic::Movsw | Mnemonic::Stosw | Mnemonic::Lodsw | Mnemonic::Cmpsw | Mnemonic::Scasw | Mnemonic::Insw | Mnemonic::Outsw => Width::Word,
+            Mnemonic::Movsb
+            | Mnemonic::Stosb
+            | Mnemonic::Lodsb
+            | Mnemonic::Cmpsb
+            | Mnemonic::Scasb
+            | Mnemonic::Insb
+            | Mnemonic::Outsb => Width::Byte,
+            Mnemonic::Movsw
+            | Mnemonic::Stosw
+            | Mnemonic::Lodsw
+            | Mnemonic::Cmpsw
+            | Mnemonic::Scasw
+            | Mnemonic::Insw
+            | Mnemonic::Outsw => Width::Word,
             Mnemonic::Movsq | Mnemonic::Stosq | Mnemonic::Lodsq | Mnemonic::Cmpsq | Mnemonic::Scasq => Width::Qword,
             _ => Width::Dword,
         };
-        Course { width, address: i.mem.width, repeated: i.rep != Rep::No, down: core.cpu.flag(crate::flags::bits::DF) }
+        let late = core.cpu.model == Model::I286 && !core.cpu.protected();
+        Course {
+            width,
+            address: i.mem.width,
+            repeated: i.rep != Rep::No,
+            down: core.cpu.flag(crate::flags::bits::DF),
+            late,
+        }
+    }
+    /// In real mode of the 286 a word that runs over the end of its segment faults when
+    /// `registers` have already moved and CX has been counted down `by` times (as captured from an
+    /// 80C286; the second count is that of the next iteration).
+    #[cold]
+    fn late(&self, core: &mut Core<'_, '_>, fault: Fault, registers: &[u8], by: u64) -> Fault {
+        if self.late && matches!(core.env.leave, Leave::Exception(_)) {
+            for &register in registers {
+                self.advance(core, register, 1);
+            }
+            if self.repeated {
+                let left = self.left(core).saturating_sub(by);
+                core.cpu.gpr.write(gpr::CX, self.address, left);
+            }
+        }
+        fault
     }
     /// Iterations still to do.
     fn left(&self, core: &Core<'_, '_>) -> u64 {
@@ -107,8 +145,8 @@ fn movs(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
         let n = c.left(core).min(c.allowed(core));
         let done = if n > 1 && !c.down { move_bulk(core, i, &c, from, to, n)? } else { 0 };
         let done = if done == 0 {
-            let value = core.load(i.mem.seg, from, c.width)?;
-            core.store(Seg::Es, to, c.width, value)?;
+            let value = core.load(i.mem.seg, from, c.width).map_err(|f| c.late(core, f, &[gpr::SI], 1))?;
+            core.store(Seg::Es, to, c.width, value).map_err(|f| c.late(core, f, &[gpr::SI, gpr::DI], 2))?;
             1
         } else {
             done
@@ -185,9 +223,13 @@ fn stos(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
                     let pattern = value.to_le_bytes();
                     match c.width {
                         Width::Byte => target.fill(pattern[0]),
-                        _ if pattern[..c.width.bytes() as usize].iter().all(|&b| b == pattern[0]) => target.fill(pattern[0]),
+                        _ if pattern[..c.width.bytes() as usize].iter().all(|&b| b == pattern[0]) => {
+                            target.fill(pattern[0])
+                        }
                         Width::Word => target.as_chunks_mut::<2>().0.fill([pattern[0], pattern[1]]),
-                        Width::Dword => target.as_chunks_mut::<4>().0.fill([pattern[0], pattern[1], pattern[2], pattern[3]]),
+                        Width::Dword => {
+                            target.as_chunks_mut::<4>().0.fill([pattern[0], pattern[1], pattern[2], pattern[3]])
+                        }
                         Width::Qword => target.as_chunks_mut::<8>().0.fill(pattern),
                     }
                     done = n;
@@ -195,7 +237,7 @@ fn stos(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
             }
         }
         if done == 0 {
-            core.store(Seg::Es, to, c.width, value)?;
+            core.store(Seg::Es, to, c.width, value).map_err(|f| c.late(core, f, &[gpr::DI], 2))?;
             done = 1;
         }
         c.advance(core, gpr::DI, done);
@@ -217,7 +259,7 @@ fn lods(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     }
     loop {
         let from = c.offset(core, gpr::SI);
-        let value = core.load(i.mem.seg, from, c.width)?;
+        let value = core.load(i.mem.seg, from, c.width).map_err(|f| c.late(core, f, &[gpr::SI], 1))?;
         core.cpu.gpr.write(gpr::AX, c.width, value);
         c.advance(core, gpr::SI, 1);
         let more = c.repeated && c.left(core) != 1;
@@ -246,8 +288,13 @@ fn cmps(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
         return Ok(());
     }
     loop {
-        let a = core.load(i.mem.seg, c.offset(core, gpr::SI), c.width)?;
-        let b = core.load(Seg::Es, c.offset(core, gpr::DI), c.width)?;
+        let (from, to) = (c.offset(core, gpr::SI), c.offset(core, gpr::DI));
+        if c.late {
+            // The 286 looks at the second operand first.
+            core.linear(Seg::Es, to, c.width.bytes(), Access::Read).map_err(|f| c.late(core, f, &[gpr::DI], 0))?;
+        }
+        let a = core.load(i.mem.seg, from, c.width).map_err(|f| c.late(core, f, &[gpr::SI, gpr::DI], 1))?;
+        let b = core.load(Seg::Es, to, c.width)?;
         c.advance(core, gpr::SI, 1);
         c.advance(core, gpr::DI, 1);
         core.cpu.lazy.record(FlagsOf::Sub, c.width, a, b, a.wrapping_sub(b) & c.width.mask());
@@ -269,7 +316,7 @@ fn scas(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     }
     let a = core.cpu.gpr.read(gpr::AX, c.width);
     loop {
-        let b = core.load(Seg::Es, c.offset(core, gpr::DI), c.width)?;
+        let b = core.load(Seg::Es, c.offset(core, gpr::DI), c.width).map_err(|f| c.late(core, f, &[gpr::DI], 1))?;
         c.advance(core, gpr::DI, 1);
         core.cpu.lazy.record(FlagsOf::Sub, c.width, a, b, a.wrapping_sub(b) & c.width.mask());
         let more = goes_on(i.rep, a, b) && c.left(core) != 1;
@@ -298,10 +345,14 @@ fn ins(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
         let n = if c.down || n == 1 { 1 } else { n.min(c.room(core, Seg::Es, to)).max(1) };
         // A run that does not fit the segment as a whole goes one by one up to the fault.
         let n = if to + n * unit <= core.cpu.segment(Seg::Es).write_end { n } else { 1 };
-        core.probe_store(Seg::Es, to, n * unit)?;
+        core.probe_store(Seg::Es, to, n * unit).map_err(|f| c.late(core, f, &[gpr::DI], 2))?;
         let part = &mut buffer[..(n * unit) as usize];
         let ticks = core.ticks();
-        let done = core.env.bus.port_read_block(Cycle { memory: core.env.memory, ticks }, port, c.width, part).clamp(1, n as usize);
+        let done = core
+            .env
+            .bus
+            .port_read_block(Cycle { memory: core.env.memory, ticks }, port, c.width, part)
+            .clamp(1, n as usize);
         core.store_bytes(Seg::Es, to, &buffer[..done * unit as usize])?;
         let done = done as u64;
         c.advance(core, gpr::DI, done);
@@ -324,7 +375,8 @@ fn outs(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
         return Ok(());
     }
     loop {
-        let value = core.load(i.mem.seg, c.offset(core, gpr::SI), c.width)?;
+        let value =
+            core.load(i.mem.seg, c.offset(core, gpr::SI), c.width).map_err(|f| c.late(core, f, &[gpr::SI], 1))?;
         let (bus, cycle) = core.cycle();
         bus.port_write(cycle, port, c.width, value as u32);
         c.advance(core, gpr::SI, 1);

@@ -11,6 +11,7 @@ use crate::engine::{Engine, Exit};
 use crate::flags::bits;
 use crate::helpers::{debug, interrupts};
 use crate::memory::{Backing, GRANULE, GuestMemory, HostPage, PAGE};
+use crate::model::Model;
 use crate::state::{Activity, CpuState, Exception, Mode, Seg, Shadow};
 use crate::tlb::Tlb;
 use handlers::{Op, select};
@@ -334,7 +335,13 @@ fn fetch_one(core: &mut Core<'_, '_>, ip: u64) -> Result<(Lowered, Fetched, Opti
         return Ok((lowered, f, None));
     }
     // The instruction goes on in the next page, or the segment ends inside it.
-    let more = fetch(core, ip.wrapping_add(f.len as u64) & if mode.has(Mode::LONG) { u64::MAX } else { 0xffff_ffff })?;
+    let mask = match model {
+        // IP wraps.
+        Model::I8086 => 0xffff,
+        _ if mode.has(Mode::LONG) => u64::MAX,
+        _ => 0xffff_ffff,
+    };
+    let more = fetch(core, ip.wrapping_add(f.len as u64) & mask)?;
     let n = more.len.min(MAX_LENGTH - f.len);
     f.bytes[f.len..f.len + n].copy_from_slice(&more.bytes[..n]);
     f.len += n;
@@ -381,6 +388,8 @@ impl Interpreter {
             let bytes = &core.env.memory.page(page)[start + used as usize..start + in_segment as usize];
             let lowered = match decode(bytes, at, mode, model) {
                 Decoded::Insn(lowered) => lowered,
+                // It may wrap around its segment: not a block.
+                Decoded::Incomplete if ops.is_empty() && model == Model::I8086 => return Ok(None),
                 Decoded::Incomplete if ops.is_empty() => {
                     let (lowered, _, page) = fetch_one(&mut core, ip)?;
                     second = page;
