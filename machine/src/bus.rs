@@ -57,6 +57,7 @@ enum Target {
     PciConfig,
     CoprocessorClear,
     DirectBoot,
+    Backdoor,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +123,8 @@ pub(crate) struct Requests {
     pub(crate) hard_reset: bool,
     pub(crate) direct_boot: bool,
     pub(crate) coprocessor_clear: bool,
+    /// The backdoor port was read: the answer goes into several registers.
+    pub(crate) backdoor: bool,
 }
 
 impl Requests {
@@ -254,6 +257,7 @@ impl Board {
             board.route(first, last, Target::Dma(register));
         }
         board.route(*pc::PCI_CONFIG.start(), *pc::PCI_CONFIG.end(), Target::PciConfig);
+        board.route(pc::BACKDOOR, pc::BACKDOOR, Target::Backdoor);
         board.route(pc::COPROCESSOR_CLEAR, pc::COPROCESSOR_CLEAR, Target::CoprocessorClear);
         board
     }
@@ -379,6 +383,15 @@ impl Board {
         }
     }
 
+    /// Lets every chip catch up with the present, so that it does not matter when it was last
+    /// touched.
+    pub(crate) fn bring_up_to_date(&mut self, memory: &mut GuestMemory, ticks: u64) {
+        for &chip in Chip::ALL {
+            self.touch(chip, memory, ticks, |_, _| ());
+        }
+        self.settle(memory, ticks);
+    }
+
     // --- the run loop's side -----------------------------------------------------------------
 
     /// Runs every chip whose time has come, then lets wires settle.
@@ -470,10 +483,10 @@ impl Board {
                 memory.map(base, size.min(video.bytes()), video, 0, false);
             }
         }
-        if let (Some(Bar::Memory { base, .. }), Some(rom)) = (layout.rom, self.roms.video) {
-            if base >= low {
-                memory.map(base, rom.bytes(), rom, 0, true);
-            }
+        if let (Some(Bar::Memory { base, .. }), Some(rom)) = (layout.rom, self.roms.video)
+            && base >= low
+        {
+            memory.map(base, rom.bytes(), rom, 0, true);
         }
         memory.map(0, low.min(map::VIDEO), ram, 0, false);
         if low > map::EXTENDED {
@@ -516,10 +529,10 @@ impl Board {
                 return memory.block(rom).get(at as usize).copied().unwrap_or(0xff);
             }
         }
-        if let Some(rom) = self.roms.option {
-            if let Some(at) = address.checked_sub(map::DIRECT_BOOT_ROM).filter(|at| *at < rom.bytes()) {
-                return memory.block(rom).get(at as usize).copied().unwrap_or(0xff);
-            }
+        if let Some(rom) = self.roms.option
+            && let Some(at) = address.checked_sub(map::DIRECT_BOOT_ROM).filter(|at| *at < rom.bytes())
+        {
+            return memory.block(rom).get(at as usize).copied().unwrap_or(0xff);
         }
         0xff
     }
@@ -556,16 +569,22 @@ impl Board {
                 if chip == Chip::SystemControl {
                     self.touch(Chip::Pit, memory, ticks, |_, _| ());
                 }
-                self.touch(chip, memory, ticks, |device, access| device.port_io()?.read(access, register + offset, width))
+                self.touch(chip, memory, ticks, |device, access| {
+                    device.port_io()?.read(access, register + offset, width)
+                })
             }
-            Target::Dma(register) => self.with_dma(memory, ticks, |dma, access| {
-                devices::PortIo::read(dma, access, register + offset, width)
-            }),
+            Target::Dma(register) => {
+                self.with_dma(memory, ticks, |dma, access| devices::PortIo::read(dma, access, register + offset, width))
+            }
             Target::PciConfig if port == pc::RESET_CONTROL && width == Width::Byte => {
                 self.touch(Chip::IsaBridge, memory, ticks, |device, access| device.port_io()?.read(access, 0, width))
             }
             Target::PciConfig => self.state.config_ports.read(offset, width, &mut Functions(&mut self.chips)),
-            Target::CoprocessorClear | Target::DirectBoot => None,
+            Target::Backdoor if width == Width::Dword => {
+                self.state.requests.backdoor = true;
+                Some(u32::MAX)
+            }
+            Target::CoprocessorClear | Target::DirectBoot | Target::Backdoor => None,
         }
     }
     fn write_routed(
@@ -592,8 +611,11 @@ impl Board {
             Target::Dma(register) => self.with_dma(memory, ticks, |dma, access| {
                 devices::PortIo::write(dma, access, register + offset, width, value)
             }),
-            Target::PciConfig if port == pc::RESET_CONTROL && width == Width::Byte => self
-                .touch(Chip::IsaBridge, memory, ticks, |device, access| device.port_io()?.write(access, 0, width, value)),
+            Target::PciConfig if port == pc::RESET_CONTROL && width == Width::Byte => {
+                self.touch(Chip::IsaBridge, memory, ticks, |device, access| {
+                    device.port_io()?.write(access, 0, width, value)
+                })
+            }
             Target::PciConfig => {
                 let done = self.state.config_ports.write(offset, width, value, &mut Functions(&mut self.chips))?;
                 if let ConfigWrite::Written(_) = done {
@@ -608,6 +630,7 @@ impl Board {
                 self.state.requests.coprocessor_clear = true;
                 Some(())
             }
+            Target::Backdoor => None,
             Target::DirectBoot => {
                 self.state.requests.direct_boot = true;
                 Some(())
@@ -703,23 +726,24 @@ impl Bus for Board {
         let Cycle { memory, ticks } = cycle;
         let unit = access_width.bytes() as usize;
         let mut done = 0;
-        if let Some(channel) = pc::IDE_DATA.iter().position(|data| *data == port) {
-            if self.watch.is_none() && unit <= 4 {
-                let now = self.clock.time(ticks);
-                let (video, ram) = memory.split_video();
-                let mut master = BusMaster { ram, isa: Some(&mut self.dma) };
-                let mut access = Access { now, dma: &mut master, video };
-                self.chips.ide.advance(&mut access);
-                let whole = buffer.len() / unit * unit;
-                let bytes = self.chips.ide.data_read_block(&mut access, channel, &mut buffer[..whole]);
-                self.note_deadline(Chip::Ide, now);
-                self.accesses += 1;
-                self.after_access(memory, ticks);
-                // A unit that the drive could only give in part is lost, as on the real bus.
-                done = bytes.div_ceil(unit);
-                if done != 0 || buffer.is_empty() {
-                    return done;
-                }
+        if let Some(channel) = pc::IDE_DATA.iter().position(|data| *data == port)
+            && self.watch.is_none()
+            && unit <= 4
+        {
+            let now = self.clock.time(ticks);
+            let (video, ram) = memory.split_video();
+            let mut master = BusMaster { ram, isa: Some(&mut self.dma) };
+            let mut access = Access { now, dma: &mut master, video };
+            self.chips.ide.advance(&mut access);
+            let whole = buffer.len() / unit * unit;
+            let bytes = self.chips.ide.data_read_block(&mut access, channel, &mut buffer[..whole]);
+            self.note_deadline(Chip::Ide, now);
+            self.accesses += 1;
+            self.after_access(memory, ticks);
+            // A unit that the drive could only give in part is lost, as on the real bus.
+            done = bytes.div_ceil(unit);
+            if done != 0 || buffer.is_empty() {
+                return done;
             }
         }
         for chunk in buffer[done * unit..].chunks_exact_mut(unit) {
@@ -752,10 +776,10 @@ impl Bus for Board {
             }
             None => None,
         };
-        if value.is_none() {
-            if let Some(count) = entry(&mut self.unknown_memory, address & !0xfff) {
-                count.reads += 1;
-            }
+        if value.is_none()
+            && let Some(count) = entry(&mut self.unknown_memory, address & !0xfff)
+        {
+            count.reads += 1;
         }
         let value = value.unwrap_or(u64::MAX) & access_width.mask();
         if self.watch.is_some() {
@@ -800,10 +824,8 @@ impl Bus for Board {
             }
             None => false,
         };
-        if !taken {
-            if let Some(count) = entry(&mut self.unknown_memory, address & !0xfff) {
-                count.writes += 1;
-            }
+        if !taken && let Some(count) = entry(&mut self.unknown_memory, address & !0xfff) {
+            count.writes += 1;
         }
     }
 

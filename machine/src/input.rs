@@ -59,25 +59,25 @@ pub enum KeysError {
 #[must_use]
 pub fn key_named(name: &str) -> Option<KeyCode> {
     let lower = name.to_ascii_lowercase();
-    let alias = match lower.as_str() {
+    let name = match lower.as_str() {
         "esc" => "escape",
         "ret" | "return" => "enter",
-        "ctrl" | "control" => "controlleft",
-        "alt" => "altleft",
-        "shift" => "shiftleft",
+        "ctrl" | "control" => "leftcontrol",
+        "alt" => "leftalt",
+        "shift" => "leftshift",
+        "win" | "meta" => "leftmeta",
         "del" => "delete",
         "ins" => "insert",
         "pgup" => "pageup",
         "pgdn" => "pagedown",
-        "up" | "down" | "left" | "right" => return key_named(&format!("arrow{lower}")),
         "bs" => "backspace",
         "spc" => "space",
+        digit if digit.len() == 1 && digit.as_bytes()[0].is_ascii_digit() => {
+            return key_named(&format!("digit{digit}"));
+        }
         other => other,
     };
-    let found = KeyCode::ALL.iter().copied().find(|key| format!("{key:?}").eq_ignore_ascii_case(alias));
-    found.or_else(|| alias.strip_prefix("arrow").and_then(|rest| {
-        KeyCode::ALL.iter().copied().find(|key| format!("{key:?}").eq_ignore_ascii_case(rest))
-    }))
+    KeyCode::ALL.iter().copied().find(|key| format!("{key:?}").eq_ignore_ascii_case(name))
 }
 
 /// Chords that type `script`: plain characters, `\n` for Enter, `<name>` for other keys, with
@@ -90,18 +90,18 @@ pub fn parse_keys(script: &str) -> Result<Vec<Vec<KeyCode>>, KeysError> {
     let mut rest = script;
     while let Some(character) = rest.chars().next() {
         rest = &rest[character.len_utf8()..];
-        if character == '<' {
-            if let Some(end) = rest.find('>') {
-                let name = &rest[..end];
-                rest = &rest[end + 1..];
-                if name == "lt" {
-                    chords.push(text_to_keys('<').ok_or(KeysError::NoKey('<'))?);
-                    continue;
-                }
-                let keys: Option<Vec<KeyCode>> = name.split('-').map(key_named).collect();
-                chords.push(keys.ok_or_else(|| KeysError::UnknownKey(name.to_owned()))?);
+        if character == '<'
+            && let Some(end) = rest.find('>')
+        {
+            let name = &rest[..end];
+            rest = &rest[end + 1..];
+            if name == "lt" {
+                chords.push(text_to_keys('<').ok_or(KeysError::NoKey('<'))?);
                 continue;
             }
+            let keys: Option<Vec<KeyCode>> = name.split('-').map(key_named).collect();
+            chords.push(keys.ok_or_else(|| KeysError::UnknownKey(name.to_owned()))?);
+            continue;
         }
         chords.push(text_to_keys(character).ok_or(KeysError::NoKey(character))?);
     }

@@ -19,6 +19,7 @@ use devices::rtc::{DateTime, Rtc};
 use devices::speaker::SystemControl;
 use devices::uart::Uart;
 use devices::vga::{self, Vga};
+use devices::vmport::VmPort;
 use devices::{Device, Line, PciFunction};
 
 macro_rules! chips {
@@ -73,6 +74,7 @@ chips! {
     DebugConsole debug_console: DebugConsole, "Port E9h, or where it was asked for.";
     DebugExit debug_exit: DebugExit, "isa-debug-exit.";
     Post post: Post, "Port 80h.";
+    Backdoor backdoor: VmPort, "Absolute pointer behind a backdoor port.";
     Pic pic: PicPair, "Interrupt controllers; last, because they see what all others have done.";
 }
 
@@ -96,12 +98,7 @@ impl Chips {
             pit: Pit::new(Some(pic.irq(irq::TIMER)), Some(output2.share()), gate2.share()),
             rtc: Rtc::new(pic.irq(irq::CLOCK), fitting.date),
             system_control: SystemControl::new(gate2, output2, wires.nmi.share(), attention),
-            i8042: I8042::new(
-                pic.irq(irq::KEYBOARD),
-                pic.irq(irq::MOUSE),
-                wires.a20.share(),
-                wires.reset.share(),
-            ),
+            i8042: I8042::new(pic.irq(irq::KEYBOARD), pic.irq(irq::MOUSE), wires.a20.share(), wires.reset.share()),
             port92: Port92::new(wires.a20.share(), wires.reset.share()),
             com1: Uart::new(pic.irq(irq::COM1)),
             com2: Uart::new(pic.irq(irq::COM2)),
@@ -120,6 +117,7 @@ impl Chips {
             debug_console: DebugConsole::new(),
             debug_exit: DebugExit::new(),
             post: Post::new(),
+            backdoor: VmPort::new(),
             pic,
         }
     }
@@ -194,6 +192,8 @@ pub(crate) const IDE_DATA: [u16; 2] = [0x1f0, 0x170];
 pub(crate) const PCI_CONFIG: std::ops::RangeInclusive<u16> = 0xcf8..=0xcff;
 /// The PIIX3's reset control register, a byte between the configuration ports.
 pub(crate) const RESET_CONTROL: u16 = 0xcf9;
+/// Backdoor for the absolute pointer.
+pub(crate) const BACKDOOR: u16 = devices::vmport::VMWARE_PORT;
 /// Coprocessor: any write clears the latched error.
 pub(crate) const COPROCESSOR_CLEAR: u16 = 0xf0;
 /// Where the debug console is unless asked otherwise.
@@ -204,7 +204,7 @@ pub const DEBUG_EXIT: u16 = 0xf4;
 pub(crate) const DIRECT_BOOT: u16 = 0xb1b0;
 
 /// Base address registers that decode ports: chip, register, the chip's register at the base.
-pub(crate) const IO_BARS: &[(Chip, u8, u16)] = 
+pub(crate) const IO_BARS: &[(Chip, u8, u16)] =
     &[(Chip::Ide, 4, ata::BUS_MASTER), (Chip::Power, 0, 0x000), (Chip::Power, 1, 0x100)];
 /// Base address registers that decode device registers in memory: chip, register, window.
 pub(crate) const MEMORY_BARS: &[(Chip, u8, u8)] = &[(Chip::Vga, 2, vga::REGISTER_WINDOW)];

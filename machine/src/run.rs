@@ -10,7 +10,7 @@ use cpu::engine::{Engine, Exit};
 use cpu::flags::bits;
 use cpu::interpreter::Interpreter;
 use cpu::memory::{GuestMemory, MemoryError};
-use cpu::state::{Activity, CpuState};
+use cpu::state::{Activity, CpuState, Width, gpr};
 use cpu::{Bus, Model};
 use devices::ata::Position;
 use devices::floppy::DriveKind;
@@ -104,6 +104,14 @@ pub enum BuildError {
     NoBios,
 }
 
+type Medium = Option<Box<dyn Storage>>;
+
+/// A drive that waits for its place on the IDE channels.
+enum IdeDrive {
+    Disk(Box<dyn Storage>),
+    Cdrom(Medium),
+}
+
 /// A machine to be built. All settings have defaults, except that there must be a BIOS.
 pub struct Builder {
     memory: u64,
@@ -113,8 +121,8 @@ pub struct Builder {
     rate: u64,
     bios: Option<Vec<u8>>,
     video_bios: Option<Vec<u8>>,
-    floppies: [Option<(DriveKind, Option<Box<dyn Storage>>)>; 2],
-    drives: Vec<(Option<Position>, bool, Option<Box<dyn Storage>>)>,
+    floppies: [Option<(DriveKind, Medium)>; 2],
+    drives: Vec<IdeDrive>,
     boot: Vec<BootDevice>,
     payload: Option<Payload>,
     debug_console: Option<u16>,
@@ -196,13 +204,13 @@ impl Builder {
     /// The next free IDE position gets a hard disk.
     #[must_use]
     pub fn disk(mut self, storage: Box<dyn Storage>) -> Builder {
-        self.drives.push((None, false, Some(storage)));
+        self.drives.push(IdeDrive::Disk(storage));
         self
     }
     /// A CD-ROM drive, at the second channel's first position if that is free.
     #[must_use]
     pub fn cdrom(mut self, disc: Option<Box<dyn Storage>>) -> Builder {
-        self.drives.push((None, true, disc));
+        self.drives.push(IdeDrive::Cdrom(disc));
         self
     }
     /// Where the firmware looks for something to boot, in order; three at most count.
@@ -324,14 +332,9 @@ impl Builder {
     }
 }
 
-fn place_drives(
-    board: &mut Board,
-    drives: Vec<(Option<Position>, bool, Option<Box<dyn Storage>>)>,
-) -> Result<(), BuildError> {
+fn place_drives(board: &mut Board, drives: Vec<IdeDrive>) -> Result<(), BuildError> {
     let mut free: Vec<Position> = Position::ALL.to_vec();
-    // A single disc drive goes where people expect it; disks fill the rest in order.
-    let (discs, disks): (Vec<_>, Vec<_>) = drives.into_iter().partition(|(_, is_disc, _)| *is_disc);
-    if discs.len() + disks.len() > 4 {
+    if drives.len() > Position::ALL.len() {
         return Err(BuildError::Drives("more than four disks and discs: the two IDE channels carry two drives each"));
     }
     let mut take = |wanted: &[Position]| {
@@ -339,17 +342,23 @@ fn place_drives(
         free.retain(|other| Some(*other) != position);
         position
     };
+    // Discs go where people expect them; disks fill the rest in order.
     let disc_order =
         [Position::SecondaryMaster, Position::SecondarySlave, Position::PrimarySlave, Position::PrimaryMaster];
-    let places: Vec<_> = discs.iter().map(|_| take(&disc_order)).collect();
-    for ((_, _, medium), place) in discs.into_iter().zip(places) {
-        if let Some(position) = place {
-            board.chips.ide.attach_cdrom(position, medium);
+    let mut disks = Vec::new();
+    for drive in drives {
+        match drive {
+            IdeDrive::Cdrom(disc) => {
+                if let Some(position) = take(&disc_order) {
+                    board.chips.ide.attach_cdrom(position, disc);
+                }
+            }
+            IdeDrive::Disk(disk) => disks.push(disk),
         }
     }
-    for (_, _, medium) in disks {
-        if let (Some(position), Some(medium)) = (take(&Position::ALL), medium) {
-            board.chips.ide.attach_disk(position, medium);
+    for disk in disks {
+        if let Some(position) = take(&Position::ALL) {
+            board.chips.ide.attach_disk(position, disk);
         }
     }
     Ok(())
@@ -554,6 +563,10 @@ impl Machine {
             self.board.coprocessor.set(false);
             self.board.catch_up(&mut self.memory, ticks);
         }
+        if self.board.state.requests.backdoor {
+            self.board.state.requests.backdoor = false;
+            self.call_backdoor();
+        }
         if let Some(value) = self.board.chips.debug_exit.take_exit() {
             return Some(Stop::Exit(value));
         }
@@ -590,6 +603,20 @@ impl Machine {
         }
         self.cpu.intr = self.board.sample_interrupt();
         None
+    }
+
+    /// The guest has read the backdoor port with a doubleword IN. That the magic number stood in
+    /// EAX before is taken for granted: the answer has already replaced it.
+    fn call_backdoor(&mut self) {
+        const MAGIC: u32 = 0x564d_5868;
+        let order = [gpr::AX, gpr::BX, gpr::CX, gpr::DX];
+        let mut registers = order.map(|register| self.cpu.gpr.get(register) as u32);
+        registers[0] = MAGIC;
+        if let Some(answer) = self.board.chips.backdoor.call(registers) {
+            for (register, value) in order.into_iter().zip(answer) {
+                self.cpu.gpr.write(register, Width::Dword, u64::from(value));
+            }
+        }
     }
 
     /// Presses the reset button.
@@ -688,6 +715,18 @@ impl Machine {
         self.board.changed(Chip::I8042, &mut self.memory, self.cpu.ticks);
         self.board.chips.i8042.movement(dx, dy, wheel, buttons);
         self.board.changed(Chip::I8042, &mut self.memory, self.cpu.ticks);
+    }
+
+    /// Whether a driver in the guest takes absolute positions: then [`Machine::pointer`] is the
+    /// way to move the pointer, and [`Machine::mouse`] with a movement of 0 wakes the driver.
+    #[must_use]
+    pub fn takes_absolute_pointer(&self) -> bool {
+        self.board.chips.backdoor.is_absolute()
+    }
+    /// Puts the pointer at (`x`, `y`), where 0 and FFFFh are the edges of the screen.
+    pub fn pointer(&mut self, x: u16, y: u16, wheel: i8, buttons: u8) {
+        self.board.chips.backdoor.pointer(x, y, wheel, buttons);
+        self.mouse(1, 0, 0, 0);
     }
 
     // --- drives -------------------------------------------------------------------------------

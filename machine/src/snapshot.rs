@@ -3,8 +3,8 @@
 use crate::bus::BoardState;
 use crate::pc::Chip;
 use crate::run::Machine;
-use cpu::memory::PAGE;
 use cpu::Engine;
+use cpu::memory::PAGE;
 use cpu::state::CpuState;
 use devices::{Device, RestoreError, Saved};
 use serde::{Deserialize, Serialize};
@@ -55,7 +55,8 @@ impl Machine {
     /// A hash of processor, RAM, video memory and all chips. Two runs of the same machine with
     /// the same inputs give the same hash at the same moment, on every host and engine.
     #[must_use]
-    pub fn state_hash(&self) -> u128 {
+    pub fn state_hash(&mut self) -> u128 {
+        self.board.bring_up_to_date(&mut self.memory, self.cpu.ticks);
         let mut hash = Xxh3::new();
         let mut add = |bytes: &[u8]| {
             hash.update(&(bytes.len() as u64).to_le_bytes());
@@ -80,7 +81,8 @@ impl Machine {
     }
     /// The complete state, without the contents of drives.
     #[must_use]
-    pub fn save(&self) -> Vec<u8> {
+    pub fn save(&mut self) -> Vec<u8> {
+        self.board.bring_up_to_date(&mut self.memory, self.cpu.ticks);
         let (ram, video) = (self.memory.ram(), self.memory.video());
         let all = self.memory.block(ram).chunks(PAGE as usize).chain(self.memory.block(video).chunks(PAGE as usize));
         let pages = all

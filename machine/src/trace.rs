@@ -40,11 +40,7 @@ fn write_registers(out: &mut String, cpu: &CpuState) -> fmt::Result {
         .collect();
     let halted = u8::from(cpu.activity == cpu::state::Activity::Halted);
     let a20 = u8::from(cpu.a20);
-    writeln!(
-        out,
-        "EIP={:08x} EFL={flags:08x} [{letters}] CPL={} II=0 A20={a20} SMM=0 HLT={halted}",
-        cpu.rip, cpu.cpl
-    )?;
+    writeln!(out, "EIP={:08x} EFL={flags:08x} [{letters}] CPL={} II=0 A20={a20} SMM=0 HLT={halted}", cpu.rip, cpu.cpl)?;
     let mut segment = |name: &str, s: &Segment| {
         let bits = u32::from(s.attributes.0);
         let attributes = (bits & 0xff) << 8 | (bits >> 8 & 0xf) << 20;
@@ -104,7 +100,11 @@ pub(crate) fn tracer(options: TraceOptions, mut sink: Box<dyn Write + Send>) -> 
                 let bytes = &bytes[..usize::from(len).min(bytes.len())];
                 let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
                 let instruction = disassemble(bytes, cpu.mode.bitness(), cpu.rip);
-                format!("{}----------------\nIN: \n0x{pc:08x}:  {:<24} {instruction}\n\n", registers(cpu), hex.join(" "))
+                format!(
+                    "{}----------------\nIN: \n0x{pc:08x}:  {:<24} {instruction}\n\n",
+                    registers(cpu),
+                    hex.join(" ")
+                )
             }
             TraceEvent::Exception(exception) if options.interrupts => {
                 interrupt(exception.vector, exception.error.unwrap_or(0), exception.cr2)

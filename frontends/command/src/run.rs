@@ -153,7 +153,8 @@ fn recognise(options: &mut Run) -> Result<(), Failure> {
         }
         ImageKind::Linux | ImageKind::Multiboot | ImageKind::Multiboot2 | ImageKind::Elf => {
             if let Some(other) = &options.kernel {
-                let text = format!("{} is a kernel, and so is `--kernel {}`; give one", path.display(), other.display());
+                let text =
+                    format!("{} is a kernel, and so is `--kernel {}`; give one", path.display(), other.display());
                 return Err(Failure::new(code::CONFIGURATION, text));
             }
             options.kernel = Some(path);
@@ -225,8 +226,9 @@ fn rules(options: &Run) -> Result<Vec<Rule>, Failure> {
     let mut rules = Vec::new();
     if let Some(path) = &options.script {
         let bytes = read_file(path)?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| Failure::new(code::CONFIGURATION, format!("{}: the script is not UTF-8 text", path.display())))?;
+        let text = String::from_utf8(bytes).map_err(|_| {
+            Failure::new(code::CONFIGURATION, format!("{}: the script is not UTF-8 text", path.display()))
+        })?;
         rules = script::parse_file(&text)?;
     }
     for rule in &options.on_text {
@@ -554,9 +556,8 @@ fn write_out(path: &PathBuf, bytes: &[u8]) -> Result<(), Failure> {
 
 fn screenshot(machine: &mut Machine, path: &Path) -> Result<(), Failure> {
     let picture = machine.picture();
-    let failure = |error: png::EncodingError| {
-        Failure::new(code::IO, format!("{}: cannot be written: {error}", path.display()))
-    };
+    let failure =
+        |error: png::EncodingError| Failure::new(code::IO, format!("{}: cannot be written: {error}", path.display()));
     let file = File::create(path).map_err(|error| Failure::file(path, "written", &error))?;
     let (width, height) = (picture.width.max(1) as u32, picture.height.max(1) as u32);
     let mut encoder = png::Encoder::new(BufWriter::new(file), width, height);

@@ -52,9 +52,19 @@ fn unescape(text: &str) -> String {
 fn serial_bytes(keys: &str) -> Vec<u8> {
     let mut text = keys.to_owned();
     for (name, bytes) in [
-        ("<enter>", "\r"), ("<esc>", "\u{1b}"), ("<tab>", "\t"), ("<up>", "\u{1b}[A"), ("<down>", "\u{1b}[B"),
-        ("<right>", "\u{1b}[C"), ("<left>", "\u{1b}[D"), ("<ctrl-c>", "\u{3}"), ("<ctrl-b>", "\u{2}"),
-        ("<ctrl-d>", "\u{4}"), ("<ctrl-x>", "\u{18}"), ("\n", "\r"), ("<lt>", "<"),
+        ("<enter>", "\r"),
+        ("<esc>", "\u{1b}"),
+        ("<tab>", "\t"),
+        ("<up>", "\u{1b}[A"),
+        ("<down>", "\u{1b}[B"),
+        ("<right>", "\u{1b}[C"),
+        ("<left>", "\u{1b}[D"),
+        ("<ctrl-c>", "\u{3}"),
+        ("<ctrl-b>", "\u{2}"),
+        ("<ctrl-d>", "\u{4}"),
+        ("<ctrl-x>", "\u{18}"),
+        ("\n", "\r"),
+        ("<lt>", "<"),
     ] {
         text = text.replace(name, bytes);
     }
@@ -63,7 +73,8 @@ fn serial_bytes(keys: &str) -> Vec<u8> {
 
 pub(crate) fn parse(text: &str) -> Result<Rule, Failure> {
     let bad = |problem: String| Failure::new(2, format!("`--on-text {text}`: {problem}"));
-    let (when, keys) = text.split_once("=>").ok_or_else(|| bad("write TEXT=>KEYS, for instance 'login:=>root<enter>'".into()))?;
+    let (when, keys) =
+        text.split_once("=>").ok_or_else(|| bad("write TEXT=>KEYS, for instance 'login:=>root<enter>'".into()))?;
     let when = match when.strip_prefix('@') {
         Some(time) => When::After(values::duration(time).map_err(bad)?),
         None if when.is_empty() => return Err(bad("the text before `=>` is empty".into())),

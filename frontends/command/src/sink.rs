@@ -44,9 +44,7 @@ impl Sink {
         }
         match &mut self.target {
             Target::Null => Ok(()),
-            Target::File(file, path) => {
-                file.write_all(bytes).map_err(|error| Failure::file(path, "written", &error))
-            }
+            Target::File(file, path) => file.write_all(bytes).map_err(|error| Failure::file(path, "written", &error)),
             Target::Stdout => {
                 let mut out = std::io::stdout().lock();
                 let result = out.write_all(bytes).and_then(|()| out.flush());

@@ -108,7 +108,9 @@ pub struct Payload {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
     /// The file is no kernel.
-    #[error("the kernel is neither a Linux bzImage nor multiboot nor ELF; give `--load ADDRESS:FILE` for a flat binary")]
+    #[error(
+        "the kernel is neither a Linux bzImage nor multiboot nor ELF; give `--load ADDRESS:FILE` for a flat binary"
+    )]
     Unrecognised,
     /// A header field makes no sense.
     #[error("the {header} header is damaged: {field} is {value:#x}, {problem}")]

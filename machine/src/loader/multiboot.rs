@@ -54,32 +54,39 @@ impl Addresses {
         let before = if self.load == u32::MAX {
             header_at as u64
         } else {
-            self.header
-                .checked_sub(self.load)
-                .map(u64::from)
-                .ok_or(damaged("load address", self.load, "above the header's address"))?
+            self.header.checked_sub(self.load).map(u64::from).ok_or(damaged(
+                "load address",
+                self.load,
+                "above the header's address",
+            ))?
         };
-        let load = u64::from(self.header)
-            .checked_sub(before)
-            .ok_or(damaged("header address", self.header, "too low for its place in the file"))?;
-        let start = (header_at as u64)
-            .checked_sub(before)
-            .ok_or(damaged("load address", self.load, "asks for bytes before the file's start"))?;
+        let load = u64::from(self.header).checked_sub(before).ok_or(damaged(
+            "header address",
+            self.header,
+            "too low for its place in the file",
+        ))?;
+        let start = (header_at as u64).checked_sub(before).ok_or(damaged(
+            "load address",
+            self.load,
+            "asks for bytes before the file's start",
+        ))?;
         let rest = file.len() as u64 - start;
         let size = match self.load_end {
             0 => rest,
-            end => u64::from(end)
-                .checked_sub(load)
-                .ok_or(damaged("load end address", end, "below the load address"))?,
+            end => {
+                u64::from(end).checked_sub(load).ok_or(damaged("load end address", end, "below the load address"))?
+            }
         };
         if size > rest {
             return Err(damaged("load end address", self.load_end, "beyond the end of the file: is it truncated?"));
         }
         let zeros = match self.bss_end {
             0 => 0,
-            end => u64::from(end)
-                .checked_sub(load + size)
-                .ok_or(damaged("bss end address", end, "below the end of the data"))?,
+            end => u64::from(end).checked_sub(load + size).ok_or(damaged(
+                "bss end address",
+                end,
+                "below the end of the data",
+            ))?,
         };
         memory.check("the kernel", load, size + zeros)?;
         let bytes = file.get(start as usize..(start + size) as usize).unwrap_or_default().to_vec();
@@ -113,9 +120,9 @@ fn place_modules(
 fn place_information(chunks: &[Chunk], size: u64, memory: MemoryLayout) -> Result<u64, LoadError> {
     let end = INFORMATION + size;
     let free = end <= CONVENTIONAL_END
-        && chunks.iter().all(|chunk| {
-            chunk.address >= end || chunk.address + chunk.bytes.len() as u64 + chunk.zeros <= INFORMATION
-        });
+        && chunks
+            .iter()
+            .all(|chunk| chunk.address >= end || chunk.address + chunk.bytes.len() as u64 + chunk.zeros <= INFORMATION);
     if free {
         return Ok(INFORMATION);
     }
@@ -228,8 +235,7 @@ pub(super) fn plan2(payload: &Payload, at: usize, memory: MemoryLayout) -> Resul
         let word = |index: usize| u32_at(header, tag + 4 * index).ok_or_else(short);
         match kind {
             2 => {
-                addresses =
-                    Some(Addresses { header: word(2)?, load: word(3)?, load_end: word(4)?, bss_end: word(5)? });
+                addresses = Some(Addresses { header: word(2)?, load: word(3)?, load_end: word(4)?, bss_end: word(5)? });
             }
             3 => entry = Some(word(2)?),
             // Information request, console, framebuffer, module alignment, EFI, relocation: what

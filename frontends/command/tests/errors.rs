@@ -1,0 +1,87 @@
+//! Wrong command lines and files get one clear sentence and the right code.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use assert_cmd::Command;
+use std::io::Write;
+
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::cargo_bin("beigebox").unwrap().args(arguments).write_stdin("").output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    file
+}
+
+fn path(file: &tempfile::NamedTempFile) -> &str {
+    file.path().to_str().unwrap()
+}
+
+/// A boot sector that writes `value` to the exit port.
+fn verdict(value: u8) -> Vec<u8> {
+    let mut sector = vec![0; 512];
+    sector[..6].copy_from_slice(&[0xb0, value, 0xe6, 0xf4, 0xeb, 0xfe]);
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    sector
+}
+
+#[test]
+fn errors_name_the_file_and_the_mend() {
+    let empty = file(b"");
+    let odd = file(&[1; 513]);
+    let noise = file(&[1; 2_000]);
+    for (arguments, code, words) in [
+        (vec!["run"], 2, "nothing to boot"),
+        (vec!["/nonexistent/image"], 66, "/nonexistent/image"),
+        (vec![path(&empty)], 78, "empty"),
+        (vec![path(&noise)], 78, "--load"),
+        (vec!["run", "--disk", path(&odd)], 78, "513 bytes"),
+        (vec!["run", "--disk", "/nonexistent/disk"], 66, "/nonexistent/disk"),
+        (vec!["run", "--floppy", path(&odd)], 78, "513 bytes"),
+        (vec!["run", "--kernel", path(&noise)], 78, "neither a Linux bzImage"),
+        (vec!["run", "--initrd", "x"], 78, "--kernel"),
+        (vec!["run", "--memory", "3"], 2, "1M"),
+        (vec!["run", "--memory", "64Q"], 2, "unit"),
+        (vec!["run", "--cpu", "z80"], 2, "pentium"),
+        (vec!["run", "--boot", "tape"], 2, "boot order"),
+        (vec!["run", "--flopy", "x"], 2, "--floppy"),
+        (vec!["run", "--bios", path(&odd)], 78, "513 bytes"),
+        (vec!["run", "--bios", path(&odd), "--on-text", "x"], 2, "TEXT=>KEYS"),
+        (vec!["run", "--time-limit", "soon"], 2, "duration"),
+        (vec!["run", "--load", "7c00"], 2, "ADDRESS:FILE"),
+    ] {
+        let (got, _, stderr) = run(&arguments);
+        assert_eq!(got, code, "{arguments:?}: {stderr}");
+        assert!(stderr.contains(words), "{arguments:?}: {stderr}");
+        assert!(!stderr.contains("panicked"), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn guest_verdicts_become_exit_codes() {
+    let boot = file(&verdict(3));
+    let (code, _, stderr) = run(&[path(&boot), "--time-limit", "20s"]);
+    assert_eq!(code, 7, "{stderr}");
+    let (code, _, _) = run(&[path(&boot), "--time-limit", "20s", "--success-code", "7"]);
+    assert_eq!(code, 0);
+    let load = format!("0x7c00:{}", path(&boot));
+    let (code, _, stderr) = run(&["run", "--load", &load, "--time-limit", "20s", "--stats"]);
+    assert_eq!(code, 7, "{stderr}");
+    assert!(stderr.contains("state hash: "));
+}
+
+#[test]
+fn limits_and_hangs_have_codes_of_their_own() {
+    let mut sector = verdict(0);
+    sector[..2].copy_from_slice(&[0xeb, 0xfe]);
+    let spin = file(&sector);
+    assert_eq!(run(&[path(&spin), "--time-limit", "2s"]).0, 124);
+    assert_eq!(run(&[path(&spin), "--max-instructions", "1000"]).0, 124);
+    sector[..2].copy_from_slice(&[0xfa, 0xf4]);
+    let hang = file(&sector);
+    assert_eq!(run(&[path(&hang), "--time-limit", "20s"]).0, 10);
+}

@@ -1,0 +1,119 @@
+//! Whole machines with a firmware of a few bytes.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use beigebox::{KeyCode, Machine, Stop};
+
+/// 64 KiB of BIOS whose reset vector jumps to `code` at F000:0000.
+fn bios(code: &[u8]) -> Vec<u8> {
+    let mut image = vec![0xf4; 0x1_0000];
+    image[..code.len()].copy_from_slice(code);
+    image[0xfff0..0xfff5].copy_from_slice(&[0xea, 0x00, 0x00, 0x00, 0xf0]);
+    image
+}
+
+fn machine(code: &[u8]) -> Machine {
+    Machine::builder().memory(2 << 20).bios(bios(code)).build().unwrap()
+}
+
+#[test]
+fn exit_port_stops_at_that_instruction() {
+    // mov al,'A'; out e9,al; mov al,33; out f4,al; mov al,'B'; out e9,al
+    let mut pc = machine(&[0xb0, b'A', 0xe6, 0xe9, 0xb0, 33, 0xe6, 0xf4, 0xb0, b'B', 0xe6, 0xe9, 0xfa, 0xf4]);
+    assert_eq!(pc.run_for(1_000_000_000), Stop::Exit(33));
+    assert_eq!(pc.debug_output(), b"A");
+    assert_eq!(pc.run_for(1_000_000_000), Stop::Hang);
+    assert_eq!(pc.debug_output(), b"B");
+}
+
+#[test]
+fn halted_time_jumps_to_the_timer() {
+    // PIC bases 08h and 70h, IRQ 0 unmasked, counter 0 at 65536, handler counts and acknowledges.
+    #[rustfmt::skip]
+    let code = [
+        0xfa, 0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xd0, 0xbc, 0x00, 0x70, // cli; ds = ss = 0; sp = 7000h
+        0xc7, 0x06, 0x20, 0x00, 0x50, 0x00,     // mov word [20h],50h
+        0xc7, 0x06, 0x22, 0x00, 0x00, 0xf0,     // mov word [22h],f000h
+        0xb0, 0x11, 0xe6, 0x20, 0xb0, 0x08, 0xe6, 0x21, 0xb0, 0x04, 0xe6, 0x21, 0xb0, 0x01, 0xe6, 0x21,
+        0xb0, 0xfe, 0xe6, 0x21,                 // only IRQ 0
+        0xb0, 0x34, 0xe6, 0x43, 0x30, 0xc0, 0xe6, 0x40, 0xe6, 0x40, // mode 2, 65536
+        0xfb,                                   // sti
+        0xf4, 0xeb, 0xfd,                       // hlt; jmp hlt
+    ];
+    let handler = [0x43, 0xb0, 0x20, 0xe6, 0x20, 0xcf]; // inc bx; mov al,20h; out 20h,al; iret
+    let mut image = bios(&code);
+    image[0x50..0x50 + handler.len()].copy_from_slice(&handler);
+    let mut pc = Machine::builder().memory(2 << 20).bios(image).build().unwrap();
+    assert_eq!(pc.run_for(10_000_000_000), Stop::Done);
+    // 10 s at 18.2 Hz.
+    assert_eq!(pc.cpu().gpr.get(3), 182);
+    assert!(pc.counters().instructions < 2000);
+}
+
+#[test]
+fn same_machine_same_hash_and_save_restore_goes_on_alike() {
+    // A counter in memory: mov [bx],cx; add bx,2; inc cx; jmp
+    let code = [0x89, 0x0f, 0x83, 0xc3, 0x02, 0x41, 0xeb, 0xf8];
+    let (mut one, mut two) = (machine(&code), machine(&code));
+    assert_eq!(one.run_for(3_000_000), Stop::Done);
+    for _ in 0..3 {
+        assert_eq!(two.run_for(1_000_000), Stop::Done);
+    }
+    assert_eq!(one.state_hash(), two.state_hash());
+    let saved = one.save();
+    let mut three = machine(&code);
+    three.restore(&saved).unwrap();
+    assert_eq!(three.state_hash(), one.state_hash());
+    one.run_for(1_234_567);
+    three.run_for(1_234_567);
+    assert_eq!(three.state_hash(), one.state_hash());
+    assert!(three.restore(&saved[..saved.len() / 2]).is_err());
+    assert!(three.restore(b"").is_err());
+}
+
+#[test]
+fn triple_fault_is_reported_or_resets() {
+    // lidt [cs:zero table]; int3 with an empty table
+    let code = [0x2e, 0x0f, 0x01, 0x1e, 0x10, 0x00, 0xcc];
+    let mut image = bios(&code);
+    image[0x10..0x16].fill(0);
+    let mut pc = Machine::builder().memory(2 << 20).bios(image.clone()).build().unwrap();
+    let Stop::TripleFault(report) = pc.run_for(1_000_000) else { panic!() };
+    assert_eq!(report.mode, "real mode");
+    assert!(!report.exceptions.is_empty());
+    let mut pc = Machine::builder().memory(2 << 20).bios(image).reset_on_triple_fault(true).build().unwrap();
+    assert_eq!(pc.run_for(100_000), Stop::Done);
+    assert!(pc.counters().resets > 10);
+}
+
+#[test]
+fn reset_control_and_limits() {
+    // mov dx,cf9; mov al,6; out dx,al
+    let code = [0xba, 0xf9, 0x0c, 0xb0, 0x02, 0xee, 0xb0, 0x06, 0xee, 0xeb, 0xfe];
+    let mut pc = Machine::builder().memory(2 << 20).bios(bios(&code)).no_reboot(true).build().unwrap();
+    assert_eq!(pc.run_for(1_000_000), Stop::Reset);
+    let mut pc = machine(&[0xeb, 0xfe]);
+    assert_eq!(pc.run_limited(u64::MAX / 4, 1000), Stop::Instructions);
+    assert_eq!(pc.counters().instructions, 1000);
+}
+
+#[test]
+fn unknown_ports_are_counted() {
+    let mut pc = machine(&[0xba, 0x34, 0x12, 0xed, 0xef, 0xfa, 0xf4]);
+    assert_eq!(pc.run_for(1_000_000), Stop::Hang);
+    let count = pc.unknown_ports()[&0x1234];
+    assert_eq!((count.reads, count.writes), (1, 1));
+    assert_eq!(pc.cpu().gpr.get(0) & 0xffff, 0xffff);
+}
+
+#[test]
+fn machines_are_send_and_take_keys() {
+    fn send<T: Send>(_: &T) {}
+    let mut pc = machine(&[0xfb, 0xf4, 0xeb, 0xfd]);
+    send(&pc);
+    pc.type_keys("a<f1>").unwrap();
+    pc.key(KeyCode::B, true);
+    pc.run_for(100_000_000);
+    assert!(!pc.is_typing());
+    assert!(pc.type_keys("<what>").is_err());
+}
