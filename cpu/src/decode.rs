@@ -75,7 +75,11 @@ pub fn decode(bytes: &[u8], ip: u64, mode: Mode, model: Model) -> Decoded {
             }
             return Decoded::Insn(fault(too_long, ip));
         }
-        return Decoded::Insn(fault(undefined, ip));
+        // iced calls instructions of more than 15 bytes invalid: is this one?
+        let mut short = Decoder::new(mode.bitness(), &bytes[..bytes.len().saturating_sub(1)], options(model));
+        let full = bytes.len() + early.locks == MAX_LENGTH;
+        let is_long = full && short.decode().is_invalid() && short.last_error() == DecoderError::NoMoreBytes;
+        return Decoded::Insn(fault(if is_long { too_long } else { undefined }, ip));
     }
     if !model.allows(instr.cpuid_features(), instr.code()) {
         return Decoded::Insn(fault(undefined, ip));
