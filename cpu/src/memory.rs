@@ -6,7 +6,7 @@
 #![allow(unsafe_code, reason = "guest RAM: see the module documentation")]
 
 use std::fmt;
-use std::num::NonZeroU32;
+use std::ptr::NonNull;
 
 /// Bytes in a page.
 pub const PAGE: u64 = 4096;
@@ -15,23 +15,23 @@ pub const GRANULE: u64 = 128;
 /// Bytes behind the last page that may be touched by an access that starts in it.
 const SLACK: usize = 64;
 
-/// A page inside the host allocation: its index. Only [`GuestMemory`] makes these, and an
-/// allocation never shrinks, so a `HostPage` is always in bounds of the memory that made it.
+/// A page inside the host allocation. Only [`GuestMemory`] makes these, and an allocation neither
+/// moves nor shrinks, so a `HostPage` stays valid as long as the memory that made it. It is to be
+/// used with that memory only.
+// The address itself, not an index: one addition less on the hottest path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct HostPage(NonZeroU32);
+pub struct HostPage(NonNull<u8>);
+
+// SAFETY: a HostPage is only ever dereferenced through the GuestMemory that made it, whose own
+// rules (`&self` to read, `&mut self` to write) hold for it.
+unsafe impl Send for HostPage {}
+// SAFETY: as for Send.
+unsafe impl Sync for HostPage {}
 
 impl HostPage {
-    /// Index of the page in the allocation.
-    #[inline(always)]
-    #[must_use]
-    pub fn index(self) -> usize {
-        self.0.get() as usize - 1
-    }
-    // One more than the index, so that "no page" costs a table no room.
-    #[inline]
-    fn new(index: u32) -> HostPage {
-        HostPage(NonZeroU32::MIN.saturating_add(index))
-    }
+    /// Stands where no page is. Never to be dereferenced: a table entry that holds it matches no
+    /// address.
+    pub(crate) const NOWHERE: HostPage = HostPage(NonNull::dangling());
 }
 
 /// What a page of guest-physical addresses is.
@@ -177,6 +177,20 @@ impl GuestMemory {
         }
     }
 
+    /// The page with index `index` in the allocation.
+    fn host_page(&self, index: u32) -> HostPage {
+        let at = index as usize * PAGE as usize;
+        assert!(at < self.bytes);
+        // SAFETY: in bounds of the allocation by the assertion, hence not null.
+        HostPage(unsafe { NonNull::new_unchecked(self.base().add(at)) })
+    }
+    /// Index of a page in the allocation.
+    #[inline(always)]
+    #[must_use]
+    pub fn index(&self, page: HostPage) -> usize {
+        (page.0.as_ptr() as usize - self.base() as usize) / PAGE as usize
+    }
+
     // --- the map -------------------------------------------------------------------------
 
     /// The RAM block.
@@ -288,8 +302,8 @@ impl GuestMemory {
             Some(r) if r.first <= address => {
                 let skip = ((address - r.first) / PAGE) as u32;
                 match r.kind {
-                    RegionKind::Ram { page } => Backing::Ram(HostPage::new(page + skip)),
-                    RegionKind::Rom { page } => Backing::Rom(HostPage::new(page + skip)),
+                    RegionKind::Ram { page } => Backing::Ram(self.host_page(page + skip)),
+                    RegionKind::Rom { page } => Backing::Rom(self.host_page(page + skip)),
                 }
             }
             _ => Backing::Mmio,
@@ -305,44 +319,41 @@ impl GuestMemory {
     #[must_use]
     pub fn load<const SIZE: usize>(&self, page: HostPage, offset: u64) -> [u8; SIZE] {
         const { assert!(SIZE <= SLACK) };
-        let at = page.index() * PAGE as usize + (offset & (PAGE - 1)) as usize;
-        debug_assert!(at < self.bytes);
+        debug_assert!(self.index(page) * PAGE as usize <= self.bytes);
         // SAFETY: a HostPage lies in the allocation, the offset is masked to the page, and SLACK
         // bytes follow the last page. Alignment is not required by read_unaligned.
-        unsafe { self.base().add(at).cast::<[u8; SIZE]>().read_unaligned() }
+        unsafe { page.0.as_ptr().add((offset & (PAGE - 1)) as usize).cast::<[u8; SIZE]>().read_unaligned() }
     }
     /// Stores a little-endian value; see [`GuestMemory::load`]. Does not look for code: the caller
     /// holds a write permission for the page.
     #[inline(always)]
     pub fn store<const SIZE: usize>(&mut self, page: HostPage, offset: u64, value: [u8; SIZE]) {
         const { assert!(SIZE <= SLACK) };
-        let at = page.index() * PAGE as usize + (offset & (PAGE - 1)) as usize;
-        debug_assert!(at < self.bytes);
+        debug_assert!(self.index(page) * PAGE as usize <= self.bytes);
         // SAFETY: as in `load`; `&mut self` is exclusive.
-        unsafe { self.base().add(at).cast::<[u8; SIZE]>().write_unaligned(value) }
+        unsafe { page.0.as_ptr().add((offset & (PAGE - 1)) as usize).cast::<[u8; SIZE]>().write_unaligned(value) }
     }
     /// The bytes of one page from `offset` on, for decoding and bulk reads.
     #[must_use]
     pub fn page(&self, page: HostPage) -> &[u8; 4096] {
         // SAFETY: a HostPage lies in the allocation.
-        unsafe { &*self.base().add(page.index() * PAGE as usize).cast::<[u8; 4096]>() }
+        unsafe { &*page.0.as_ptr().cast::<[u8; 4096]>() }
     }
     /// The bytes of one page, writable, for bulk writes. Does not look for code: the caller holds
     /// a write permission for the page.
     pub fn page_mut(&mut self, page: HostPage) -> &mut [u8; 4096] {
         // SAFETY: a HostPage lies in the allocation; `&mut self` is exclusive.
-        unsafe { &mut *self.base().add(page.index() * PAGE as usize).cast::<[u8; 4096]>() }
+        unsafe { &mut *page.0.as_ptr().cast::<[u8; 4096]>() }
     }
     /// Copies `length` bytes from one page to another (or the same) like memmove. Ranges are cut
     /// at the ends of the pages.
     pub fn copy_within(&mut self, from: HostPage, from_offset: u64, to: HostPage, to_offset: u64, length: usize) {
         let (fo, to_off) = ((from_offset & (PAGE - 1)) as usize, (to_offset & (PAGE - 1)) as usize);
         let length = length.min(PAGE as usize - fo).min(PAGE as usize - to_off);
-        let base = self.base();
         // SAFETY: both ranges lie inside their pages; `copy` allows overlap.
         unsafe {
-            let source = base.add(from.index() * PAGE as usize + fo);
-            let target = base.add(to.index() * PAGE as usize + to_off);
+            let source = from.0.as_ptr().add(fo);
+            let target = to.0.as_ptr().add(to_off);
             std::ptr::copy(source, target, length);
         }
     }
@@ -398,12 +409,13 @@ impl GuestMemory {
     #[inline]
     #[must_use]
     pub fn code_granules(&self, page: HostPage) -> u32 {
-        self.code[page.index()]
+        self.code[self.index(page)]
     }
     /// Remembers that `page` holds translated code in `granules`. Write permissions that engines
     /// hold end when the page had none before.
     pub fn mark_code(&mut self, page: HostPage, granules: u32) {
-        let slot = &mut self.code[page.index()];
+        let index = self.index(page);
+        let slot = &mut self.code[index];
         if *slot == 0 && granules != 0 {
             self.write_epoch += 1;
         }
@@ -411,12 +423,13 @@ impl GuestMemory {
     }
     /// The engine has dropped its translations: `granules` is what remains.
     pub fn set_code(&mut self, page: HostPage, granules: u32) {
-        self.code[page.index()] = granules;
+        let index = self.index(page);
+        self.code[index] = granules;
     }
     /// To be called after writing `length` bytes at `offset` of `page` without a write permission:
     /// reports overwritten code and marks video memory dirty.
     pub fn note_write(&mut self, page: HostPage, offset: u64, length: u64) {
-        let hit = self.code[page.index()] & Self::granules(offset, length);
+        let hit = self.code[self.index(page)] & Self::granules(offset, length);
         if hit != 0 {
             self.code_writes.push((page, hit));
         }
@@ -435,7 +448,7 @@ impl GuestMemory {
         std::mem::take(&mut self.code_writes)
     }
     fn video_index(&self, page: HostPage) -> Option<usize> {
-        let index = (page.index() as u32).wrapping_sub(self.video.first_page);
+        let index = (self.index(page) as u32).wrapping_sub(self.video.first_page);
         (index < self.video.pages).then_some(index as usize)
     }
     /// Whether a store to `page` must be noted each time: it holds code. A clean page of video
@@ -444,7 +457,7 @@ impl GuestMemory {
         if let Some(v) = self.video_index(page) {
             self.video_dirty[v] = true;
         }
-        self.code[page.index()] == 0
+        self.code[self.index(page)] == 0
     }
     /// Calls `f` with the index of each page of video memory written since the last call.
     pub fn take_video_dirty(&mut self, mut f: impl FnMut(usize)) {
@@ -534,7 +547,7 @@ mod tests {
         m.read(0x1ffe, &mut b);
         assert_eq!(b, [1, 2, 7, 7]);
         assert_eq!(m.backing(0x8000), Backing::Mmio);
-        assert_eq!(m.backing(0x9000), Backing::Ram(HostPage::new(9)));
+        assert_eq!(m.backing(0x9000), Backing::Ram(m.host_page(9)));
         m.read(0x7fff, &mut b);
         assert_eq!(b, [0, 0xff, 0xff, 0xff]);
     }

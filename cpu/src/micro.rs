@@ -245,7 +245,7 @@ impl<'e, const FAST: bool> Direct<'_, 'e, FAST> {
     #[inline(always)]
     fn read_linear(&mut self, linear: u64, width: Width) -> Result<u64, Fault> {
         if FAST {
-            return match self.env.tlb.read(linear, width.bytes(), self.cpu.cpl == 3) {
+            return match self.env.tlb.read_in(linear, width.bytes(), self.cpu.tlb_half) {
                 Some(page) => Ok(crate::core::load(self.env.memory, page, linear, width)),
                 None => Err(Fault::miss()),
             };
@@ -255,7 +255,7 @@ impl<'e, const FAST: bool> Direct<'_, 'e, FAST> {
     #[inline(always)]
     fn write_linear(&mut self, linear: u64, width: Width, value: u64) -> Result<(), Fault> {
         if FAST {
-            return match self.env.tlb.write(linear, width.bytes(), self.cpu.cpl == 3) {
+            return match self.env.tlb.write_in(linear, width.bytes(), self.cpu.tlb_half) {
                 Some(page) => {
                     crate::core::store(self.env.memory, page, linear, width, value);
                     Ok(())
@@ -403,7 +403,7 @@ impl<const FAST: bool> Micro for Direct<'_, '_, FAST> {
             return self.core().load_to_modify(at.seg, offset, width);
         }
         let linear = if at.flat { offset } else { self.linear(at.seg, offset, width, Access::Write)? };
-        match self.env.tlb.write(linear, width.bytes(), self.cpu.cpl == 3) {
+        match self.env.tlb.write_in(linear, width.bytes(), self.cpu.tlb_half) {
             Some(page) => Ok(crate::core::load(self.env.memory, page, linear, width)),
             None => Err(Fault::miss()),
         }

@@ -538,6 +538,8 @@ pub struct CpuState {
     pub cpl: u8,
     /// Derived: see [`Mode`]. Call [`CpuState::update_mode`] after changing what it rests on.
     pub mode: Mode,
+    /// Derived with `mode`: which half of the TLB is in use, as an index offset.
+    pub tlb_half: usize,
     /// x87 and MMX.
     pub fpu: Fpu,
     /// XMM0–XMM15.
@@ -608,6 +610,7 @@ impl CpuState {
             dr: [0, 0, 0, 0, 0, 0, 0xffff_0ff0, 0x400],
             cpl: 0,
             mode: Mode::default(),
+            tlb_half: 0,
             fpu: Fpu { control: 0x40, empty: 0, ..Fpu::default() },
             xmm: [0; 16],
             mxcsr: 0x1f80,
@@ -726,6 +729,7 @@ impl CpuState {
             m |= Mode::ALIGN;
         }
         self.mode = Mode(m);
+        self.tlb_half = if self.cpl == 3 { crate::tlb::ENTRIES } else { 0 };
     }
     /// The time-stamp counter at `ticks`.
     #[must_use]

@@ -2,20 +2,18 @@
 
 use crate::memory::HostPage;
 
-const ENTRIES: usize = 4096;
+/// Entries of each half of a table.
+pub(crate) const ENTRIES: usize = 4096;
 const MASK: u64 = !0xfff;
 
 #[derive(Clone, Copy)]
 struct Entry {
     /// Linear page address | generation; the generation never matches after a flush.
     tag: u64,
-    page: HostPageSlot,
+    page: HostPage,
 }
 
-/// A host page, or nothing yet.
-type HostPageSlot = Option<HostPage>;
-
-const EMPTY: Entry = Entry { tag: u64::MAX, page: None };
+const EMPTY: Entry = Entry { tag: u64::MAX, page: HostPage::NOWHERE };
 
 /// Translations of linear pages to host pages: separate for reading and writing, and for user and
 /// supervisor. Only plain memory is in it; pages with device registers, translated code (for
@@ -71,23 +69,35 @@ impl Tlb {
     #[inline(always)]
     #[must_use]
     pub fn read(&self, linear: u64, size: u64, user: bool) -> Option<HostPage> {
-        let e = &self.read[Self::slot(linear, user)];
-        if e.tag == (linear.wrapping_add(size - 1) & MASK) | self.read_generation { e.page } else { None }
+        self.read_in(linear, size, usize::from(user) * ENTRIES)
     }
     /// The host page for writing `size` bytes at `linear`.
     #[inline(always)]
     #[must_use]
     pub fn write(&self, linear: u64, size: u64, user: bool) -> Option<HostPage> {
-        let e = &self.write[Self::slot(linear, user)];
-        if e.tag == (linear.wrapping_add(size - 1) & MASK) | self.write_generation { e.page } else { None }
+        self.write_in(linear, size, usize::from(user) * ENTRIES)
+    }
+    /// As `read`, in the half of the table that [`crate::CpuState::tlb_half`] names.
+    #[inline(always)]
+    #[must_use]
+    pub fn read_in(&self, linear: u64, size: u64, half: usize) -> Option<HostPage> {
+        let e = &self.read[(linear >> 12) as usize & (ENTRIES - 1) | half & ENTRIES];
+        if e.tag == (linear.wrapping_add(size - 1) & MASK) | self.read_generation { Some(e.page) } else { None }
+    }
+    /// As `write`, in the half of the table that [`crate::CpuState::tlb_half`] names.
+    #[inline(always)]
+    #[must_use]
+    pub fn write_in(&self, linear: u64, size: u64, half: usize) -> Option<HostPage> {
+        let e = &self.write[(linear >> 12) as usize & (ENTRIES - 1) | half & ENTRIES];
+        if e.tag == (linear.wrapping_add(size - 1) & MASK) | self.write_generation { Some(e.page) } else { None }
     }
     /// Enters a translation for reading.
     pub fn fill_read(&mut self, linear: u64, user: bool, page: HostPage) {
-        self.read[Self::slot(linear, user)] = Entry { tag: (linear & MASK) | self.read_generation, page: Some(page) };
+        self.read[Self::slot(linear, user)] = Entry { tag: (linear & MASK) | self.read_generation, page };
     }
     /// Enters a translation for writing.
     pub fn fill_write(&mut self, linear: u64, user: bool, page: HostPage) {
-        self.write[Self::slot(linear, user)] = Entry { tag: (linear & MASK) | self.write_generation, page: Some(page) };
+        self.write[Self::slot(linear, user)] = Entry { tag: (linear & MASK) | self.write_generation, page };
     }
     /// Forgets everything.
     pub fn flush(&mut self) {

@@ -146,6 +146,79 @@ fn run_jcc<const CC: usize>(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest
     }
 }
 
+/// A comparison and the conditional jump behind it at one go. The jump keeps its own place in the
+/// block, for counting and for the long way.
+fn fused<S: Semantics, const D: u8, const SRC: u8, const W: u8, const CC: usize>(
+    cpu: &mut CpuState,
+    env: &mut Env<'_>,
+    op: &Op,
+    rest: &[Op],
+) {
+    let i = specialise::<D, SRC, W>(&op.insn);
+    if S::run(&mut Direct::<true> { cpu, env }, &i).is_err() {
+        return again::<S>(cpu, env, op, rest);
+    }
+    let Some((jump, rest)) = rest.split_first() else { return };
+    let mut direct = Direct::<true> { cpu, env };
+    let c = direct.cond(const { Cond::ALL[CC] });
+    if direct.branch(&jump.insn, c).is_err() {
+        again::<semantics::Jcc>(cpu, env, jump, rest);
+    }
+}
+
+macro_rules! by_cond {
+    ($cc:expr, $s:ty, $d:ident, $src:ident, $w:literal) => {{
+        const TABLE: [Handler; 16] = [
+            fused::<$s, $d, $src, $w, 0>,
+            fused::<$s, $d, $src, $w, 1>,
+            fused::<$s, $d, $src, $w, 2>,
+            fused::<$s, $d, $src, $w, 3>,
+            fused::<$s, $d, $src, $w, 4>,
+            fused::<$s, $d, $src, $w, 5>,
+            fused::<$s, $d, $src, $w, 6>,
+            fused::<$s, $d, $src, $w, 7>,
+            fused::<$s, $d, $src, $w, 8>,
+            fused::<$s, $d, $src, $w, 9>,
+            fused::<$s, $d, $src, $w, 10>,
+            fused::<$s, $d, $src, $w, 11>,
+            fused::<$s, $d, $src, $w, 12>,
+            fused::<$s, $d, $src, $w, 13>,
+            fused::<$s, $d, $src, $w, 14>,
+            fused::<$s, $d, $src, $w, 15>,
+        ];
+        TABLE[$cc as usize & 15]
+    }};
+}
+
+/// The handler that runs `first` together with the Jcc behind it, where there is one.
+#[must_use]
+pub fn fuse(first: &Insn, jump: &Insn) -> Option<Handler> {
+    use semantics as s;
+    if jump.op != Opcode::Jcc {
+        return None;
+    }
+    let cc = jump.cond;
+    let shapes = (shape(first, first.ops[0]), shape(first, first.ops[1]));
+    Some(match (first.op, first.width, shapes) {
+        (Opcode::Cmp, Width::Dword, (Shape::Reg, Shape::Reg)) => by_cond!(cc, s::Cmp, REG, REG, 4),
+        (Opcode::Cmp, Width::Dword, (Shape::Reg, Shape::Imm)) => by_cond!(cc, s::Cmp, REG, IMM, 4),
+        (Opcode::Cmp, Width::Dword, (Shape::Reg, Shape::Base)) => by_cond!(cc, s::Cmp, REG, BASE, 4),
+        (Opcode::Cmp, Width::Dword, (Shape::Base, Shape::Imm)) => by_cond!(cc, s::Cmp, BASE, IMM, 4),
+        (Opcode::Cmp, Width::Byte, (Shape::Reg, Shape::Reg)) => by_cond!(cc, s::Cmp, REG, REG, 1),
+        (Opcode::Cmp, Width::Byte, (Shape::Reg, Shape::Imm)) => by_cond!(cc, s::Cmp, REG, IMM, 1),
+        (Opcode::Cmp, Width::Byte, (Shape::Base, Shape::Imm)) => by_cond!(cc, s::Cmp, BASE, IMM, 1),
+        (Opcode::Test, Width::Dword, (Shape::Reg, Shape::Reg)) => by_cond!(cc, s::Test, REG, REG, 4),
+        (Opcode::Test, Width::Byte, (Shape::Reg, Shape::Reg)) => by_cond!(cc, s::Test, REG, REG, 1),
+        (Opcode::Test, Width::Byte, (Shape::Reg, Shape::Imm)) => by_cond!(cc, s::Test, REG, IMM, 1),
+        (Opcode::Test, Width::Byte, (Shape::Base, Shape::Imm)) => by_cond!(cc, s::Test, BASE, IMM, 1),
+        (Opcode::Dec, Width::Dword, (Shape::Reg, _)) => by_cond!(cc, s::Dec, REG, ANY, 4),
+        (Opcode::Sub, Width::Dword, (Shape::Reg, Shape::Imm)) => by_cond!(cc, s::Sub, REG, IMM, 4),
+        (Opcode::Add, Width::Dword, (Shape::Reg, Shape::Imm)) => by_cond!(cc, s::Add, REG, IMM, 4),
+        (Opcode::And, Width::Dword, (Shape::Reg, Shape::Imm)) => by_cond!(cc, s::And, REG, IMM, 4),
+        _ => return None,
+    })
+}
+
 #[inline(never)]
 fn call(cpu: &mut CpuState, env: &mut Env<'_>, insn: &Insn) -> Result<(), Fault> {
     (insn.helper)(&mut Core { cpu, env }, insn)

@@ -12,9 +12,9 @@ use crate::flags::bits;
 use crate::helpers::{debug, interrupts};
 use crate::memory::{Backing, GRANULE, GuestMemory, HostPage, PAGE};
 use crate::model::Model;
-use crate::state::{Activity, CpuState, Exception, Mode, Seg, Shadow};
+use crate::state::{Activity, CpuState, Exception, Mode, Seg, Shadow, efer};
 use crate::tlb::Tlb;
-use handlers::{Op, select};
+use handlers::{Op, fuse, select};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -308,6 +308,16 @@ fn fetch(core: &mut Core<'_, '_>, ip: u64) -> Result<Fetched, Fault> {
     let in_segment = if long { u64::MAX } else { u64::from(cs.limit) - ip + 1 };
     let linear = core.wrap_linear(cs.base.wrapping_add(ip));
     let user = core.cpu.cpl == 3;
+    // Where pages cannot be closed to execution, what can be read can be run.
+    let known = if core.cpu.msr.efer & efer::NXE == 0 { core.env.tlb.read(linear, 1, user) } else { None };
+    if let Some(page) = known {
+        let offset = (linear % PAGE) as usize;
+        let len = (PAGE as usize - offset).min(MAX_LENGTH);
+        let len = (len as u64).min(in_segment) as usize;
+        let mut bytes = [0; MAX_LENGTH];
+        bytes[..len].copy_from_slice(&core.env.memory.page(page)[offset..offset + len]);
+        return Ok(Fetched { bytes, len, first: Some((page, offset as u16)) });
+    }
     let physical = core.translate(linear, Access::Execute, user)?;
     let len = (PAGE - linear % PAGE).min(in_segment).min(MAX_LENGTH as u64) as usize;
     let mut bytes = [0; MAX_LENGTH];
@@ -401,6 +411,11 @@ impl Interpreter {
             ops.push(Op { handler, insn: lowered.insn });
             let len = u64::from(lowered.insn.len);
             at = lowered.insn.next_ip();
+            if let [.., first, jump] = &mut ops[..]
+                && let Some(handler) = fuse(&first.insn, &jump.insn)
+            {
+                first.handler = handler;
+            }
             if lowered.ends_block {
                 slow_end = lowered.slow_end;
                 falls_through = false;
@@ -674,7 +689,7 @@ impl Interpreter {
                 }
                 match self.enter(cpu, env) {
                     Ok(Some(index)) => {
-                        if exit != INDIRECT && self.blocks[index as usize].second.is_none() {
+                        if exit != INDIRECT {
                             self.blocks[current as usize].links[usize::from(exit & 1)] =
                                 Link { epoch: self.epoch, block: index };
                         }
@@ -704,9 +719,7 @@ impl Interpreter {
         self.trail[self.trail_at] = (cpu.seg[Seg::Cs as usize].selector, cpu.rip);
         self.trail_at = (self.trail_at + 1) % TRAIL;
         let index = self.block_at(cpu, env)?;
-        if let Some(block) = index
-            && self.blocks[block as usize].second.is_none()
-        {
+        if let Some(block) = index {
             self.jumps[slot] = Jump { ip: cpu.rip, base, epoch: self.epoch, mode: cpu.mode, limit, block };
         }
         Ok(index)
