@@ -445,7 +445,7 @@ impl<'e> Core<'_, 'e> {
         }
         let base = self.cpu.segment(seg).base;
         let low = self.read_linear(base + (offset & 0xffff), Width::Byte)?;
-        let high = self.read_linear(base + (offset + 1 & 0xffff), Width::Byte)?;
+        let high = self.read_linear(base + ((offset + 1) & 0xffff), Width::Byte)?;
         Ok(low | high << 8)
     }
     #[cold]
@@ -454,7 +454,7 @@ impl<'e> Core<'_, 'e> {
         if self.cpu.model != Model::I8086 || width != Width::Word {
             return Err(fault);
         }
-        let (low, high) = (offset & 0xffff, offset + 1 & 0xffff);
+        let (low, high) = (offset & 0xffff, (offset + 1) & 0xffff);
         // Both halves before either is written.
         self.probe_store(seg, low, 1)?;
         self.probe_store(seg, high, 1)?;
