@@ -242,8 +242,8 @@ impl Model {
             Code::Pause => return true,
             // Neither the 286's and 386's LOADALL nor the 486's early CMPXCHG are implemented.
             Code::Loadall286 | Code::Loadall386 => false,
-            // Test registers.
-            Code::Mov_r32_tr | Code::Mov_tr_r32 => matches!(self, Model::I386 | Model::I486),
+            // Test registers; what iced needs for them is no feature of a model.
+            Code::Mov_r32_tr | Code::Mov_tr_r32 => return matches!(self, Model::I386 | Model::I486),
             // POP CS.
             Code::Popw_CS => self == Model::I8086,
             _ => true,
