@@ -18,8 +18,8 @@ NOERR   equ 0ffffffffh          ; no error code was pushed
 NONE    equ 80h                 ; no exception: the closing INT 80h was reached
 
 DE equ 0
-DB equ 1
-BP equ 3
+DBG equ 1
+BRK equ 3
 OF equ 4
 BR equ 5
 UD equ 6
@@ -494,8 +494,6 @@ protected_common:
     mov ax, DATA
     mov ss, ax
     mov esp, [saved_esp]
-    mov fs, ax
-    mov gs, ax
     push dword 2
     popfd
     jmp [resume]
