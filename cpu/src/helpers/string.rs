@@ -5,7 +5,7 @@
 
 use crate::bus::Cycle;
 use crate::core::{Access, Core, Fault, Leave};
-use crate::flags::FlagsOf;
+use crate::flags::{FlagsOf, LazyFlags};
 use crate::helpers::io;
 use crate::insn::{Helper, Insn, Mnemonic, Rep};
 use crate::memory::PAGE;
@@ -43,6 +43,8 @@ struct Course {
     down: bool,
     /// Real mode of the 286, see [`Course::late`].
     late: bool,
+    /// EFLAGS.TF: a trap follows each iteration.
+    trapped: bool,
 }
 
 impl Course {
@@ -72,6 +74,7 @@ impl Course {
             repeated: i.rep != Rep::No,
             down: core.cpu.flag(crate::flags::bits::DF),
             late,
+            trapped: core.cpu.flag(crate::flags::bits::TF),
         }
     }
     /// In real mode of the 286 a word that runs over the end of its segment faults when
@@ -114,7 +117,11 @@ impl Course {
     }
     /// How many iterations the budget allows now, at least one.
     fn allowed(&self, core: &Core<'_, '_>) -> u64 {
-        (core.env.remaining + 1).max(1) as u64
+        if self.trapped { 1 } else { (core.env.remaining + 1).max(1) as u64 }
+    }
+    /// Whether the rest has to wait: the budget is used up, or a debug trap is due.
+    fn stops(&self, core: &Core<'_, '_>) -> bool {
+        core.env.remaining < 0 || self.trapped || core.cpu.pending_debug != 0
     }
     /// All done: the instruction itself was paid for when its block began.
     fn finish(&self, core: &mut Core<'_, '_>) -> Result<(), Fault> {
@@ -158,7 +165,7 @@ fn movs(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
         if !more {
             return c.finish(core);
         }
-        if core.env.remaining < 0 {
+        if c.stops(core) {
             return c.pause(core);
         }
     }
@@ -246,7 +253,7 @@ fn stos(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
         if !more {
             return c.finish(core);
         }
-        if core.env.remaining < 0 {
+        if c.stops(core) {
             return c.pause(core);
         }
     }
@@ -267,7 +274,7 @@ fn lods(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
         if !more {
             return c.finish(core);
         }
-        if core.env.remaining < 0 {
+        if c.stops(core) {
             return c.pause(core);
         }
     }
@@ -282,19 +289,30 @@ fn goes_on(rep: Rep, a: u64, b: u64) -> bool {
     }
 }
 
+/// A fault in mid-run leaves the flags as they were before the instruction (SDM vol. 2, REP).
+#[cold]
+fn with_flags(core: &mut Core<'_, '_>, before: LazyFlags, fault: Fault) -> Fault {
+    core.cpu.lazy = before;
+    fault
+}
+
 fn cmps(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     let c = Course::new(core, i);
     if c.repeated && c.left(core) == 0 {
         return Ok(());
     }
+    let before = core.cpu.lazy;
     loop {
         let (from, to) = (c.offset(core, gpr::SI), c.offset(core, gpr::DI));
         if c.late {
             // The 286 looks at the second operand first.
             core.linear(Seg::Es, to, c.width.bytes(), Access::Read).map_err(|f| c.late(core, f, &[gpr::DI], 0))?;
         }
-        let a = core.load(i.mem.seg, from, c.width).map_err(|f| c.late(core, f, &[gpr::SI, gpr::DI], 1))?;
-        let b = core.load(Seg::Es, to, c.width)?;
+        let a = core.load(i.mem.seg, from, c.width).map_err(|f| {
+            let f = with_flags(core, before, f);
+            c.late(core, f, &[gpr::SI, gpr::DI], 1)
+        })?;
+        let b = core.load(Seg::Es, to, c.width).map_err(|f| with_flags(core, before, f))?;
         c.advance(core, gpr::SI, 1);
         c.advance(core, gpr::DI, 1);
         core.cpu.lazy.record(FlagsOf::Sub, c.width, a, b, a.wrapping_sub(b) & c.width.mask());
@@ -303,7 +321,7 @@ fn cmps(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
         if !more {
             return c.finish(core);
         }
-        if core.env.remaining < 0 {
+        if c.stops(core) {
             return c.pause(core);
         }
     }
@@ -315,8 +333,12 @@ fn scas(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
         return Ok(());
     }
     let a = core.cpu.gpr.read(gpr::AX, c.width);
+    let before = core.cpu.lazy;
     loop {
-        let b = core.load(Seg::Es, c.offset(core, gpr::DI), c.width).map_err(|f| c.late(core, f, &[gpr::DI], 1))?;
+        let b = core.load(Seg::Es, c.offset(core, gpr::DI), c.width).map_err(|f| {
+            let f = with_flags(core, before, f);
+            c.late(core, f, &[gpr::DI], 1)
+        })?;
         c.advance(core, gpr::DI, 1);
         core.cpu.lazy.record(FlagsOf::Sub, c.width, a, b, a.wrapping_sub(b) & c.width.mask());
         let more = goes_on(i.rep, a, b) && c.left(core) != 1;
@@ -324,7 +346,7 @@ fn scas(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
         if !more {
             return c.finish(core);
         }
-        if core.env.remaining < 0 {
+        if c.stops(core) {
             return c.pause(core);
         }
     }
@@ -361,7 +383,7 @@ fn ins(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
         if !more {
             return c.finish(core);
         }
-        if core.env.remaining < 0 || core.env.bus.attention() {
+        if c.stops(core) || core.env.bus.attention() {
             return c.pause(core);
         }
     }
@@ -385,7 +407,7 @@ fn outs(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
         if !more {
             return c.finish(core);
         }
-        if core.env.remaining < 0 || core.env.bus.attention() {
+        if c.stops(core) || core.env.bus.attention() {
             return c.pause(core);
         }
     }

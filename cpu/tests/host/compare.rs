@@ -161,20 +161,31 @@ fn differences(
             let _ = write!(report, "{name}={guest:x}, not {host:x}; ");
         }
     };
+    let faulting = host.fault.and_then(|_| program.at(layout, host.eip));
+    let is = |mnemonics: &[Mnemonic]| faulting.is_some_and(|i| mnemonics.contains(&i.mnemonic()));
     for (n, name) in REGISTERS.iter().enumerate() {
-        differ(name, host.gpr[n], guest.gpr[n]);
+        // The host may have loaded some registers before the fault; ESP stays.
+        if n == 4 || !is(&[Mnemonic::Popa, Mnemonic::Popad]) {
+            differ(name, host.gpr[n], guest.gpr[n]);
+        }
     }
     differ("eip", host.eip, guest.eip);
     let undefined = program.undefined_at(layout, host.eip);
     differ("flags", host.flags & !undefined, guest.flags & !undefined);
     let vector = |o: &Outcome| o.fault.map_or(0xff, |f| u32::from(f.0));
     differ("vector", vector(host), vector(guest));
+    // Which of its two operands CMPS reads first is not defined.
+    let either = is(&[Mnemonic::Cmpsb, Mnemonic::Cmpsw, Mnemonic::Cmpsd]);
     if let (Some(h), Some(g)) = (host.fault, guest.fault)
         && h.0 == g.0
+        && !either
     {
         differ("error", h.1, g.1);
         if h.0 == 14 {
-            differ("cr2", h.2, g.2);
+            // Long images are read from either end.
+            let long = faulting.is_some_and(|i| i.memory_size().size() > 16);
+            let mask = if long { !0xfff } else { !0 };
+            differ("cr2", h.2 & mask, g.2 & mask);
         }
     }
     let exactness = program.exactness();
@@ -187,8 +198,13 @@ fn differences(
     let word = |o: &Outcome, at: usize| u32::from(o.image[at]) | u32::from(o.image[at + 1]) << 8;
     let dword = |o: &Outcome, at: usize| word(o, at) | word(o, at + 2) << 16;
     differ("control", word(host, 0), word(guest, 0));
+    // The host leaves x87 mode before an MMX instruction faults: TOP and tags change.
+    let mmx = faulting.is_some_and(|i| (0..i.op_count()).any(|n| i.op_register(n).is_mm()));
+    let ignored = if mmx { ignored | 0x3800 } else { ignored };
     differ("status", word(host, 2) & !ignored, word(guest, 2) & !ignored);
-    differ("tags", host.image[4].into(), guest.image[4].into());
+    if !mmx {
+        differ("tags", host.image[4].into(), guest.image[4].into());
+    }
     differ("fop", word(host, 6), word(guest, 6));
     differ("fip", dword(host, 8), dword(guest, 8));
     // Recent processors set the operand pointer for unmasked exceptions only.
@@ -196,10 +212,14 @@ fn differences(
         differ("fdp", dword(host, 16), dword(guest, 16));
     }
     differ("mxcsr", dword(host, 24), dword(guest, 24));
-    for n in 0..16 {
-        let (name, n, length) = if n < 8 { ("st", n, 10) } else { ("xmm", n - 8, 16) };
-        let at = if length == 10 { 32 } else { 160 } + 16 * n;
-        let (h, g) = (&host.image[at..at + length], &guest.image[at..at + length]);
+    for n in 0..16_usize {
+        let (name, n, length) = if n < 8 { ("r", n, 10) } else { ("xmm", n - 8, 16) };
+        // x87 registers by their physical numbers.
+        let at = |o: &Outcome| match length {
+            10 => 32 + 16 * (n.wrapping_sub(word(o, 2) as usize >> 11) & 7),
+            _ => 160 + 16 * n,
+        };
+        let (h, g) = (&host.image[at(host)..][..length], &guest.image[at(guest)..][..length]);
         if h != g && !(loose && length == 10 && is_close(h, g)) {
             let _ = write!(report, "{name}{n}={}, not {}; ", hex(g), hex(h));
         }
@@ -232,7 +252,7 @@ fn describe(s: &Start) -> String {
 /// Compares `programs` programs, from `STARTS` states each.
 pub fn compare(seed: u64, programs: u64) {
     let table = Table::new();
-    assert!(table.encodings() > 1000, "{} encodings", table.encodings());
+    assert!(table.encodings() > 900, "{} encodings", table.encodings());
     let mut sides = Sides::new();
     let mut seen = BTreeSet::new();
     let mut failures = Vec::new();

@@ -105,6 +105,8 @@ impl<E: Engine> Guest<E> {
         }
         memory.write(SYSTEM_AT + TSS + 4, &((SYSTEM + STACK) as u32).to_le_bytes());
         memory.write(SYSTEM_AT + TSS + 8, &0x18_u32.to_le_bytes());
+        // No I/O bitmap.
+        memory.write(SYSTEM_AT + TSS + 0x66, &[0xff, 0xff]);
         memory.write(EXIT_AT, exit_page);
 
         let mut cpu = CpuState::new(Model::PentiumM);
@@ -146,6 +148,10 @@ impl<E: Engine> Guest<E> {
         }
         load_image(&mut cpu, &start.image);
         cpu.set_eflags(u64::from(start.flags));
+        if start.flags & 1 << 18 != 0 {
+            // Alignment checks are switched on from outside.
+            self.engine.forget();
+        }
         let (exit, _) = self.engine.run(&mut cpu, &mut self.memory, &mut Nobody, LONGEST);
         if exit != Exit::Halted {
             return None;

@@ -97,6 +97,10 @@ fn is_wanted(i: &Instruction) -> bool {
             let word = i.op1_register().size() == 2;
             word && (i.op2_kind() == OpKind::Register || i.immediate8() & 31 > 16)
         }
+        // Recent processors make these LZCNT and TZCNT.
+        M::Bsf | M::Bsr => i.has_rep_prefix(),
+        // With an empty mask it depends on the processor whether the address can fault.
+        M::Maskmovq | M::Maskmovdqu => true,
         _ => false,
     };
     let other = matches!(
@@ -369,6 +373,11 @@ impl Program {
     }
     pub fn exactness(&self) -> Exactness {
         self.items.last().map_or(Exactness::Bits, |item| exactness(item.instruction.mnemonic()))
+    }
+    /// The instruction at `eip`.
+    pub fn at(&self, layout: &Layout, eip: u32) -> Option<&Instruction> {
+        let n = layout.at.iter().position(|&at| at == eip)?;
+        self.items.get(n).map(|item| &item.instruction)
     }
     /// Whether the last instruction stores x87 pointers at [`IMAGES`].
     pub fn stores_pointers(&self) -> Option<Mnemonic> {
