@@ -56,8 +56,6 @@ pub struct Env<'e> {
     pub tlb: &'e mut Tlb,
     /// Set together with every [`Fault`].
     pub leave: Leave,
-    /// An operation of the current block was left: `leave` says why.
-    pub left: bool,
     /// Exactly one instruction is being run: accesses to devices and stores to code may be made.
     pub stepping: bool,
     /// `ticks` when the run began, plus the whole budget: `end_ticks - remaining` is now.
@@ -68,12 +66,17 @@ pub struct Env<'e> {
     /// derived from it before the next instruction. Set by helpers.
     pub flush_code: bool,
     /// Where the block that just ran goes on: 0 its jump target, 1 the instruction behind it,
-    /// [`INDIRECT`] somewhere else.
+    /// [`INDIRECT`] somewhere else, [`LEFT`] nowhere because an operation was left (`leave` says
+    /// why), [`SLOW`] where `rip` says after a look at the world.
     pub successor: u8,
 }
 
 /// See [`Env::successor`].
 pub const INDIRECT: u8 = 2;
+/// See [`Env::successor`].
+pub const LEFT: u8 = 3;
+/// See [`Env::successor`].
+pub const SLOW: u8 = 4;
 
 /// Processor state and surroundings, as helpers see them.
 pub struct Core<'c, 'e> {
@@ -470,6 +473,25 @@ impl<'e> Core<'_, 'e> {
         let linear = self.linear(seg, offset, size, Access::Write)?;
         self.probe_linear(linear, size, Access::Write, self.cpu.cpl == 3)
     }
+    /// [`Core::probe_store`] for one operand: its alignment is checked too.
+    pub fn probe_word(&mut self, seg: Seg, offset: u64, width: Width) -> Result<(), Fault> {
+        if self.cpu.mode.has(Mode::ALIGN) {
+            let linear = self.linear(seg, offset, width.bytes(), Access::Write)?;
+            self.check_alignment(linear, width.bytes(), self.cpu.cpl == 3)?;
+        }
+        self.probe_store(seg, offset, width.bytes())
+    }
+    /// #AC for the operands of several words: extended precision and BCD count as 8 bytes, images of the x87 as words
+    /// or dwords (SDM vol. 3, table 6-7).
+    fn check_block_alignment(&mut self, linear: u64, size: u64, user: bool) -> Result<(), Fault> {
+        let unit = match size {
+            10 => 8,
+            14 | 94 => 2,
+            28 | 108 => 4,
+            _ => 1,
+        };
+        self.check_alignment(linear, unit, user)
+    }
     /// Loads `buf.len()` (1–512) bytes from `seg:offset`; nothing is read when a part would fault.
     pub fn load_bytes(&mut self, seg: Seg, offset: u64, buf: &mut [u8]) -> Result<(), Fault> {
         let size = buf.len() as u64;
@@ -480,6 +502,7 @@ impl<'e> Core<'_, 'e> {
             buf.copy_from_slice(&self.env.memory.page(page)[at..at + buf.len()]);
             return Ok(());
         }
+        self.check_block_alignment(linear, size, user)?;
         self.probe_linear(linear, size, Access::Read, user)?;
         for (i, byte) in buf.iter_mut().enumerate() {
             *byte = self.read_linear(self.wrap_linear(linear.wrapping_add(i as u64)), Width::Byte)? as u8;
@@ -496,6 +519,7 @@ impl<'e> Core<'_, 'e> {
             self.env.memory.page_mut(page)[at..at + buf.len()].copy_from_slice(buf);
             return Ok(());
         }
+        self.check_block_alignment(linear, size, user)?;
         self.probe_linear(linear, size, Access::Write, user)?;
         for (i, byte) in buf.iter().enumerate() {
             self.write_linear(self.wrap_linear(linear.wrapping_add(i as u64)), Width::Byte, u64::from(*byte))?;
@@ -545,7 +569,7 @@ impl<'e> Core<'_, 'e> {
     pub fn probe_operand(&mut self, i: &Insn, operand: Operand, width: Width) -> Result<(), Fault> {
         if operand.is_mem() {
             let offset = self.offset(&i.mem);
-            self.probe_store(i.mem.seg, offset, width.bytes())?;
+            self.probe_word(i.mem.seg, offset, width)?;
         }
         Ok(())
     }

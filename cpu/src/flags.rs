@@ -284,7 +284,7 @@ impl LazyFlags {
     #[must_use]
     pub fn bits(&self) -> u64 {
         if self.of == FlagsOf::All && self.over == 0 {
-            return self.a & STATUS | u64::from(self.cf) * CF;
+            return self.a & STATUS & !CF | u64::from(self.cf) * CF;
         }
         u64::from(self.cf()) * CF
             | u64::from(self.pf()) * PF

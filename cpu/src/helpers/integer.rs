@@ -232,6 +232,11 @@ fn count(core: &mut Core<'_, '_>, i: &Insn) -> Result<u64, Fault> {
     })
 }
 
+/// A rotation by whole turns, CF included, leaves the flags alone: OF shows it. The 8086 and the 286 set OF anew.
+fn changes_flags(core: &Core<'_, '_>, count: u64, by: u32) -> bool {
+    if core.cpu.model <= Model::I286 { count != 0 } else { by != 0 }
+}
+
 fn rcl(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     let n = count(core, i)?;
     core.probe_operand(i, i.dst(), i.width)?;
@@ -244,7 +249,7 @@ fn rcl(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     let r = if by == 0 { wide } else { (wide << by | wide >> (total - by)) & mask };
     let value = r as u64 & i.width.mask();
     core.write_operand(i, i.dst(), i.width, value)?;
-    if n != 0 {
+    if changes_flags(core, n, by) {
         let cf = r >> bits & 1 != 0;
         core.cpu.lazy.set_cf_of(cf, cf != (value >> (bits - 1) & 1 != 0));
     }
@@ -263,7 +268,7 @@ fn rcr(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     let r = if by == 0 { wide } else { (wide >> by | wide << (total - by)) & mask };
     let value = r as u64 & i.width.mask();
     core.write_operand(i, i.dst(), i.width, value)?;
-    if n != 0 {
+    if changes_flags(core, n, by) {
         let cf = r >> bits & 1 != 0;
         let overflow = (value >> (bits - 1) ^ value >> (bits - 2)) & 1 != 0;
         core.cpu.lazy.set_cf_of(cf, overflow);
@@ -423,7 +428,7 @@ fn enter(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     // The new top of stack must be writable, or the instruction faults as a whole. The 8086
     // family before the 386 does not look.
     if core.cpu.model >= Model::I386 {
-        core.probe_store(Seg::Ss, sp, w.bytes())?;
+        core.probe_word(Seg::Ss, sp, w)?;
     }
     core.set_sp(sp);
     core.cpu.gpr.write(gpr::BP, w, frame & w.mask());
@@ -438,7 +443,7 @@ fn pusha(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     // the restarted instruction writes again.
     for k in 1..=8u64 {
         let sp = old.wrapping_sub(k * w.bytes()) & mask;
-        core.probe_store(Seg::Ss, sp, w.bytes())?;
+        core.probe_word(Seg::Ss, sp, w)?;
     }
     for k in 1..=8u64 {
         let sp = old.wrapping_sub(k * w.bytes()) & mask;

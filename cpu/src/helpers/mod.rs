@@ -17,9 +17,9 @@ pub mod interrupts;
 pub mod io;
 pub mod msr;
 pub mod segments;
+pub mod sse;
 mod stack;
 pub mod system;
 pub mod tasks;
-pub mod sse;
 #[cfg(test)]
 mod tests;

@@ -131,6 +131,10 @@ impl Course {
     /// The budget is used up, or the board wants attention: the rest comes later.
     fn pause(&self, core: &mut Core<'_, '_>) -> Result<(), Fault> {
         core.env.remaining += 1;
+        if (self.trapped || core.cpu.pending_debug != 0) && core.cpu.model >= Model::I386 {
+            // The image that a trap between iterations pushes has RF set (SDM vol. 3, 19.3.1.1).
+            core.cpu.system_flags |= crate::flags::bits::RF;
+        }
         Err(core.again())
     }
     /// Iterations upwards from `offset` that stay within one page and the offset's width.
@@ -289,7 +293,8 @@ fn goes_on(rep: Rep, a: u64, b: u64) -> bool {
     }
 }
 
-/// A fault in mid-run leaves the flags as they were before the instruction (SDM vol. 2, REP).
+/// A fault in mid-run leaves the flags as they were before the instruction (SDM vol. 2, REP); so does, on the
+/// hardware, a trap between iterations.
 #[cold]
 fn with_flags(core: &mut Core<'_, '_>, before: LazyFlags, fault: Fault) -> Fault {
     core.cpu.lazy = before;
@@ -322,6 +327,7 @@ fn cmps(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
             return c.finish(core);
         }
         if c.stops(core) {
+            core.cpu.lazy = before;
             return c.pause(core);
         }
     }
@@ -347,6 +353,7 @@ fn scas(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
             return c.finish(core);
         }
         if c.stops(core) {
+            core.cpu.lazy = before;
             return c.pause(core);
         }
     }

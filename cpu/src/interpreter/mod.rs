@@ -5,16 +5,17 @@
 mod handlers;
 
 use crate::bus::{Bus, Cycle};
-use crate::core::{Access, Core, Env, Fault, INDIRECT, Leave};
+use crate::core::{Access, Core, Env, Fault, INDIRECT, LEFT, Leave, SLOW};
 use crate::decode::{Decoded, Lowered, MAX_LENGTH, decode};
 use crate::engine::{Engine, Exit};
 use crate::flags::bits;
 use crate::helpers::{debug, interrupts};
+use crate::insn::Mnemonic;
 use crate::memory::{Backing, GRANULE, GuestMemory, HostPage, PAGE};
 use crate::model::Model;
 use crate::state::{Activity, CpuState, Exception, Mode, Seg, Shadow, efer};
 use crate::tlb::Tlb;
-use handlers::{Op, fuse, select};
+use handlers::Chain;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -66,13 +67,7 @@ impl Hasher for Mix {
 type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
 
 struct Block {
-    ops: Vec<Op>,
-    /// The first operations, without the last, may be followed by a look at the world only.
-    slow_end: bool,
-    /// IP behind the last operation.
-    end: u64,
-    /// Where execution goes when the last operation is no jump.
-    falls_through: bool,
+    chain: Chain,
     /// The instruction runs over into this page, which must be checked at every entry.
     second: Option<HostPage>,
     key: Key,
@@ -165,6 +160,10 @@ enum Next {
     Return(Exit),
 }
 
+fn is_software_interrupt(mnemonic: Mnemonic) -> bool {
+    matches!(mnemonic, Mnemonic::Int | Mnemonic::Int3 | Mnemonic::Into | Mnemonic::Int1)
+}
+
 impl Interpreter {
     /// An interpreter that knows no code yet.
     #[must_use]
@@ -232,7 +231,7 @@ impl Interpreter {
             return;
         }
         block.alive = false;
-        block.ops = Vec::new();
+        block.chain = Chain::empty();
         self.map.remove(&block.key);
         self.free.push(index);
         self.counters.invalidated += 1;
@@ -388,7 +387,7 @@ impl Interpreter {
         let mut ops = Vec::new();
         let mut at = ip;
         let mut left = PAGE - linear % PAGE;
-        let (mut slow_end, mut falls_through, mut second) = (false, true, None);
+        let mut second = None;
         let model = core.cpu.model;
         let segment_left = u64::from(core.cpu.segment(Seg::Cs).limit).wrapping_sub(ip).wrapping_add(1);
         let in_segment = if mode.has(Mode::LONG) { left } else { left.min(segment_left) };
@@ -407,18 +406,10 @@ impl Interpreter {
                 }
                 Decoded::Incomplete => break,
             };
-            let handler = select(&lowered);
-            ops.push(Op { handler, insn: lowered.insn });
+            ops.push(lowered);
             let len = u64::from(lowered.insn.len);
             at = lowered.insn.next_ip();
-            if let [.., first, jump] = &mut ops[..]
-                && let Some(handler) = fuse(&first.insn, &jump.insn)
-            {
-                first.handler = handler;
-            }
             if lowered.ends_block {
-                slow_end = lowered.slow_end;
-                falls_through = false;
                 break;
             }
             left = left.saturating_sub(len);
@@ -443,8 +434,8 @@ impl Interpreter {
         if let Some(second) = second {
             core.env.memory.mark_code(second, GuestMemory::granules(0, GRANULE.min(16)));
         }
-        let block =
-            Block { ops, slow_end, end: at, falls_through, second, key, granules, links: [NO_LINK; 2], alive: true };
+        let chain = Chain::new(&ops);
+        let block = Block { chain, second, key, granules, links: [NO_LINK; 2], alive: true };
         let index = match self.free.pop() {
             Some(index) => {
                 self.blocks[index as usize] = block;
@@ -572,7 +563,7 @@ impl Interpreter {
     fn step(&mut self, cpu: &mut CpuState, env: &mut Env<'_>) {
         self.counters.stepped += 1;
         let shadow = std::mem::take(&mut cpu.shadow);
-        let trap = cpu.flag(bits::TF);
+        let mut trap = cpu.flag(bits::TF);
         if shadow != Shadow::MovSs
             && let Some(exception) = debug::code_breakpoint(&mut Core { cpu, env })
         {
@@ -580,7 +571,6 @@ impl Interpreter {
             return self.deliver(cpu, env, exception);
         }
         env.stepping = true;
-        env.left = false;
         env.remaining -= 1;
         let ip = cpu.rip;
         let fetched = fetch_one(&mut Core { cpu, env }, ip);
@@ -589,32 +579,35 @@ impl Interpreter {
                 if let Some(t) = &mut self.tracer {
                     t(cpu, env.memory, TraceEvent::Instruction { bytes: f.bytes, len: lowered.insn.len });
                 }
-                let op = Op { handler: select(&lowered), insn: lowered.insn };
-                let falls = !lowered.ends_block;
                 let rf = cpu.flag(bits::RF);
-                (op.handler)(cpu, env, &op, &[]);
-                if !env.left {
-                    if falls {
-                        cpu.rip = op.insn.next_ip();
-                    }
+                Chain::run_alone(&lowered, cpu, env);
+                if env.successor != LEFT {
+                    // A software interrupt has cleared TF, and with it the trap.
+                    trap &= !is_software_interrupt(lowered.insn.mnemonic) || cpu.flag(bits::TF);
                     // RF lasts for one instruction; IRET and task switches set it anew.
-                    if rf && falls {
+                    if rf && !lowered.slow_end {
                         cpu.system_flags &= !bits::RF;
                     }
                 }
             }
-            Err(_) => env.left = true,
+            Err(_) => env.successor = LEFT,
         }
         env.stepping = false;
-        if std::mem::take(&mut env.left) {
+        if env.successor == LEFT {
             match env.leave {
                 Leave::Exception(exception) => return self.deliver(cpu, env, exception),
                 Leave::Again | Leave::Step => {}
             }
         }
-        if (trap || cpu.pending_debug != 0)
+        self.trap(cpu, env, trap);
+    }
+
+    /// Delivers the debug traps that the instruction just run has left; `single_step` says that TF
+    /// was set when it began.
+    fn trap(&mut self, cpu: &mut CpuState, env: &mut Env<'_>, single_step: bool) {
+        if (single_step || cpu.pending_debug != 0)
             && cpu.shadow != Shadow::MovSs
-            && let Some(exception) = debug::after_instruction(&mut Core { cpu, env }, trap)
+            && let Some(exception) = debug::after_instruction(&mut Core { cpu, env }, single_step)
         {
             self.deliver(cpu, env, exception);
         }
@@ -647,7 +640,7 @@ impl Interpreter {
             };
             loop {
                 let block = &self.blocks[current as usize];
-                let len = block.ops.len() as i64;
+                let len = block.chain.len() as i64;
                 if env.remaining < len {
                     if env.remaining > 0 {
                         self.step(cpu, env);
@@ -655,37 +648,21 @@ impl Interpreter {
                     break;
                 }
                 env.remaining -= len;
-                if let Some((op, rest)) = block.ops.split_first() {
-                    (op.handler)(cpu, env, op, rest);
-                }
-                if env.left {
-                    env.left = false;
-                    if let Some(Next::Step) = self.resolve(cpu, env) {
-                        self.step(cpu, env);
-                    }
-                    break;
-                }
-                let block = &self.blocks[current as usize];
-                if block.falls_through {
-                    cpu.rip = block.end;
-                    env.successor = 1;
-                }
-                if block.slow_end || cpu.pending_debug != 0 {
-                    if cpu.pending_debug != 0
-                        && cpu.shadow != Shadow::MovSs
-                        && let Some(exception) = debug::after_instruction(&mut Core { cpu, env }, false)
-                    {
-                        self.deliver(cpu, env, exception);
-                    }
-                    break;
-                }
+                block.chain.run(cpu, env);
                 let exit = env.successor;
-                if exit != INDIRECT {
-                    let link = block.links[usize::from(exit & 1)];
+                if exit < INDIRECT {
+                    let link = self.blocks[current as usize].links[usize::from(exit & 1)];
                     if link.epoch == self.epoch {
                         current = link.block;
                         continue;
                     }
+                } else if exit > INDIRECT {
+                    if exit == SLOW {
+                        self.trap(cpu, env, false);
+                    } else if let Some(Next::Step) = self.resolve(cpu, env) {
+                        self.step(cpu, env);
+                    }
+                    break;
                 }
                 match self.enter(cpu, env) {
                     Ok(Some(index)) => {
@@ -741,7 +718,6 @@ impl Engine for Interpreter {
             bus,
             tlb: &mut tlb,
             leave: Leave::Again,
-            left: false,
             stepping: false,
             end_ticks: cpu.ticks.wrapping_add(budget as u64),
             remaining: budget,

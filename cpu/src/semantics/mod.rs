@@ -180,17 +180,14 @@ fn double_shift<M: Micro>(m: &mut M, i: &Insn, left: bool) -> Result<(), Fault> 
     let bits = m.imm(u64::from(i.width.bits()));
     let rest = m.sub(Width::Byte, bits, count);
     let one = m.imm(1);
-    // `rest` is 64 for a zero count of a 64-bit operand: shift in two steps.
-    let less = m.sub(Width::Byte, rest, one);
+    // A zero count, for which `rest` is the whole width, changes nothing: see `select`.
     let (r, out) = if left {
         let x = m.shl(i.width, a, count);
-        let y = m.shr(i.width, b, less);
-        let y = m.shr(i.width, y, one);
+        let y = m.shr(i.width, b, rest);
         (m.or(x, y), m.shr(i.width, a, rest))
     } else {
         let x = m.shr(i.width, a, count);
-        let y = m.shl(i.width, b, less);
-        let y = m.shl(i.width, y, one);
+        let y = m.shl(i.width, b, rest);
         let before = m.sub(Width::Byte, count, one);
         (m.or(x, y), m.shr(i.width, a, before))
     };
@@ -601,4 +598,3 @@ semantics! {
     /// NOP, and hints that do nothing.
     Nop = |_m, _i| Ok(());
 }
-
