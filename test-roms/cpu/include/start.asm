@@ -483,8 +483,8 @@ protected_common:
     call [hook]
     pop esi
     jc .abandon
-    mov ds, [got_ds]
-    mov es, [got_es]
+    mov es, [ss:got_es]
+    mov ds, [ss:got_ds]
     mov esp, ebp
     mov [ss:got_handler_esp], esi
     popad
@@ -581,6 +581,8 @@ check%1:
     mov eax, [ebx]
     cmp eax, [got_vector]
     jne .bad
+    cmp eax, NONE
+    je .good
     mov eax, [ebx + 4]
     cmp eax, ANY
     je .error_fits
