@@ -162,7 +162,6 @@ impl Rig {
             bus: &mut self.board,
             tlb: &mut self.tlb,
             leave: Leave::Again,
-            left: false,
             stepping: true,
             end_ticks: 0,
             remaining: 0,

@@ -3,8 +3,14 @@
 //! A handler carries out its operation and calls the next one in tail position, so that a block
 //! runs as a chain of sibling calls. The depth is bounded by the block length also where the
 //! compiler does not turn the calls into jumps.
+//!
+//! This module uses `unsafe` for one thing: a handler gets a pointer to its operation and finds
+//! the next one behind it. A checked slice costs six host instructions more for each guest
+//! instruction, a fifth of all. [`Chain`] is the only way to enter a handler; it guarantees that
+//! an operation that does not end the block has another one behind it.
+#![allow(unsafe_code, reason = "operations find their successor behind them: see the module documentation")]
 
-use crate::core::{Core, Env, Fault, Leave};
+use crate::core::{Core, Env, Fault, LEFT, Leave, SLOW};
 use crate::decode::Lowered;
 use crate::flags::Cond;
 use crate::insn::{Insn, Operand, OperandKind};
@@ -12,16 +18,81 @@ use crate::micro::{Direct, Micro};
 use crate::semantics::{self, Opcode, Semantics};
 use crate::state::{CpuState, Exception, Width, gpr};
 
-/// A handler: carries out `op`, then those in `rest`.
-pub type Handler = fn(&mut CpuState, &mut Env<'_>, &Op, &[Op]);
+/// A handler: carries out the operation and those behind it.
+///
+/// # Safety
+/// The pointer leads to an operation of a [`Chain`].
+type Handler = unsafe fn(&mut CpuState, &mut Env<'_>, *const Op);
 
 /// An operation of a block.
 #[derive(Clone, Copy)]
-pub struct Op {
-    /// The specialised code.
-    pub handler: Handler,
-    /// The instruction.
-    pub insn: Insn,
+struct Op {
+    handler: Handler,
+    insn: Insn,
+    /// Instructions of the block behind this one.
+    later: u32,
+}
+
+/// The operations of a block, ready to run.
+pub struct Chain {
+    // Never empty: the last one is `fall` or `stop`, which look at nothing behind them.
+    ops: Box<[Op]>,
+}
+
+impl Chain {
+    /// The instructions of a block in order, none of them but the last ending it.
+    pub fn new(block: &[Lowered]) -> Chain {
+        let mut ops: Vec<Op> = block
+            .iter()
+            .enumerate()
+            .map(|(n, lowered)| Op {
+                handler: select(lowered),
+                insn: lowered.insn,
+                later: (block.len() - 1 - n) as u32,
+            })
+            .collect();
+        if let [.., first, jump] = &mut ops[..]
+            && let Some(handler) = fuse(&first.insn, &jump.insn)
+        {
+            first.handler = handler;
+        }
+        let end: Handler = match block.last() {
+            Some(last) if last.slow_end => stop,
+            _ => fall,
+        };
+        // Behind the last instruction; its IP is where a block goes on that ends in no jump.
+        let mut insn = block.last().map_or_else(crate::decode::blank_insn, |last| last.insn);
+        insn.ip = insn.next_ip();
+        ops.push(Op { handler: end, insn, later: 0 });
+        Chain { ops: ops.into_boxed_slice() }
+    }
+    /// Runs one instruction alone, without making a block of it.
+    pub fn run_alone(lowered: &Lowered, cpu: &mut CpuState, env: &mut Env<'_>) {
+        let handler = select(lowered);
+        let op = Op { handler, insn: lowered.insn, later: 0 };
+        let mut end = op;
+        end.handler = if lowered.slow_end { stop } else { fall };
+        end.insn.ip = lowered.insn.next_ip();
+        let ops = [op, end];
+        // SAFETY: as in `run`: the last operation goes no further.
+        unsafe { handler(cpu, env, ops.as_ptr()) }
+    }
+    /// A chain that does nothing, for blocks that are no more.
+    pub fn empty() -> Chain {
+        Chain::new(&[])
+    }
+    /// Number of instructions.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.ops.len() - 1
+    }
+    /// Runs it. `env.successor` then says how it ended.
+    #[inline(always)]
+    pub fn run(&self, cpu: &mut CpuState, env: &mut Env<'_>) {
+        let op = self.ops.as_ptr();
+        // SAFETY: `ops` is not empty, and its last operation goes no further.
+        unsafe { ((*op).handler)(cpu, env, op) }
+    }
 }
 
 /// Operand kinds to specialise on.
@@ -74,19 +145,39 @@ fn specialise<const D: u8, const S: u8, const W: u8>(i: &Insn) -> Insn {
     i
 }
 
+/// Goes on with the operation behind `op`.
+///
+/// # Safety
+/// `op` leads to an operation of a [`Chain`] that does not end it.
 #[inline(always)]
-fn next(cpu: &mut CpuState, env: &mut Env<'_>, rest: &[Op]) {
-    if let Some((op, rest)) = rest.split_first() {
-        (op.handler)(cpu, env, op, rest);
+unsafe fn next(cpu: &mut CpuState, env: &mut Env<'_>, op: *const Op) {
+    // SAFETY: an operation that does not end a chain has another one behind it.
+    unsafe {
+        let op = op.add(1);
+        ((*op).handler)(cpu, env, op);
     }
 }
 
-/// An operation could not be carried out: takes back what was paid for it and the rest.
+/// The end of a block that ends in no jump.
+unsafe fn fall(cpu: &mut CpuState, env: &mut Env<'_>, op: *const Op) {
+    // SAFETY: the caller's pointer leads to an operation.
+    cpu.rip = unsafe { (*op).insn.ip };
+    env.successor = 1;
+}
+
+/// The end of a block whose last instruction may have changed anything.
+unsafe fn stop(_cpu: &mut CpuState, env: &mut Env<'_>, _op: *const Op) {
+    env.successor = SLOW;
+}
+
+/// An operation could not be carried out: takes back what was paid for it and those behind it.
 #[cold]
 #[inline(never)]
-fn leave(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest: &[Op]) {
-    env.left = true;
-    env.remaining += rest.len() as i64;
+unsafe fn leave(cpu: &mut CpuState, env: &mut Env<'_>, op: *const Op) {
+    // SAFETY: the caller's pointer leads to an operation.
+    let op = unsafe { &*op };
+    env.successor = LEFT;
+    env.remaining += i64::from(op.later);
     cpu.rip = op.insn.ip;
     match env.leave {
         // Delivering an exception takes the time of one instruction.
@@ -96,40 +187,59 @@ fn leave(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest: &[Op]) {
     }
 }
 
-fn run<S: Semantics, const D: u8, const SRC: u8, const W: u8>(
+unsafe fn run<S: Semantics, const D: u8, const SRC: u8, const W: u8>(
     cpu: &mut CpuState,
     env: &mut Env<'_>,
-    op: &Op,
-    rest: &[Op],
+    op: *const Op,
 ) {
-    let i = specialise::<D, SRC, W>(&op.insn);
-    if S::run(&mut Direct::<true> { cpu, env }, &i).is_err() {
-        return again::<S>(cpu, env, op, rest);
+    // SAFETY: the caller's pointer leads to an operation of a chain; this one does not end it.
+    unsafe {
+        let i = specialise::<D, SRC, W>(&(*op).insn);
+        if S::run(&mut Direct::<true> { cpu, env }, &i).is_err() {
+            return again::<S>(cpu, env, op);
+        }
+        next(cpu, env, op);
     }
-    next(cpu, env, rest);
 }
 
 /// As `run`, for instructions that end a block.
-fn run_last<S: Semantics, const D: u8, const SRC: u8, const W: u8>(
+unsafe fn run_last<S: Semantics, const D: u8, const SRC: u8, const W: u8>(
     cpu: &mut CpuState,
     env: &mut Env<'_>,
-    op: &Op,
-    rest: &[Op],
+    op: *const Op,
 ) {
-    let i = specialise::<D, SRC, W>(&op.insn);
-    if S::run(&mut Direct::<true> { cpu, env }, &i).is_err() {
-        again::<S>(cpu, env, op, rest);
+    // SAFETY: the caller's pointer leads to an operation.
+    unsafe {
+        let i = specialise::<D, SRC, W>(&(*op).insn);
+        if S::run(&mut Direct::<true> { cpu, env }, &i).is_err() {
+            again_last::<S>(cpu, env, op);
+        }
     }
 }
 
 /// The long way, from the start: translations to look up, faults to raise.
 #[cold]
 #[inline(never)]
-fn again<S: Semantics>(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest: &[Op]) {
-    if long_way::<S>(cpu, env, &op.insn).is_err() {
-        return leave(cpu, env, op, rest);
+unsafe fn again<S: Semantics>(cpu: &mut CpuState, env: &mut Env<'_>, op: *const Op) {
+    // SAFETY: as for `run`.
+    unsafe {
+        if long_way::<S>(cpu, env, &(*op).insn).is_err() {
+            return leave(cpu, env, op);
+        }
+        next(cpu, env, op);
     }
-    next(cpu, env, rest);
+}
+
+/// As `again`, for instructions that end a block.
+#[cold]
+#[inline(never)]
+unsafe fn again_last<S: Semantics>(cpu: &mut CpuState, env: &mut Env<'_>, op: *const Op) {
+    // SAFETY: the caller's pointer leads to an operation.
+    unsafe {
+        if long_way::<S>(cpu, env, &(*op).insn).is_err() {
+            leave(cpu, env, op);
+        }
+    }
 }
 
 #[inline(never)]
@@ -137,32 +247,38 @@ fn long_way<S: Semantics>(cpu: &mut CpuState, env: &mut Env<'_>, insn: &Insn) ->
     S::run(&mut Direct::<false> { cpu, env }, insn)
 }
 
-fn run_jcc<const CC: usize>(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest: &[Op]) {
-    let cond = const { Cond::ALL[CC] };
-    let mut direct = Direct::<true> { cpu, env };
-    let c = direct.cond(cond);
-    if direct.branch(&op.insn, c).is_err() {
-        again::<semantics::Jcc>(cpu, env, op, rest);
+unsafe fn run_jcc<const CC: usize>(cpu: &mut CpuState, env: &mut Env<'_>, op: *const Op) {
+    // SAFETY: the caller's pointer leads to an operation.
+    unsafe {
+        let cond = const { Cond::ALL[CC] };
+        let mut direct = Direct::<true> { cpu, env };
+        let c = direct.cond(cond);
+        if direct.branch(&(*op).insn, c).is_err() {
+            again_last::<semantics::Jcc>(cpu, env, op);
+        }
     }
 }
 
 /// A comparison and the conditional jump behind it at one go. The jump keeps its own place in the
 /// block, for counting and for the long way.
-fn fused<S: Semantics, const D: u8, const SRC: u8, const W: u8, const CC: usize>(
+unsafe fn fused<S: Semantics, const D: u8, const SRC: u8, const W: u8, const CC: usize>(
     cpu: &mut CpuState,
     env: &mut Env<'_>,
-    op: &Op,
-    rest: &[Op],
+    op: *const Op,
 ) {
-    let i = specialise::<D, SRC, W>(&op.insn);
-    if S::run(&mut Direct::<true> { cpu, env }, &i).is_err() {
-        return again::<S>(cpu, env, op, rest);
-    }
-    let Some((jump, rest)) = rest.split_first() else { return };
-    let mut direct = Direct::<true> { cpu, env };
-    let c = direct.cond(const { Cond::ALL[CC] });
-    if direct.branch(&jump.insn, c).is_err() {
-        again::<semantics::Jcc>(cpu, env, jump, rest);
+    // SAFETY: the caller's pointer leads to an operation of a chain, and `Chain::new` chooses this
+    // handler only when the next operation is a conditional jump.
+    unsafe {
+        let i = specialise::<D, SRC, W>(&(*op).insn);
+        if S::run(&mut Direct::<true> { cpu, env }, &i).is_err() {
+            return again::<S>(cpu, env, op);
+        }
+        let jump = op.add(1);
+        let mut direct = Direct::<true> { cpu, env };
+        let c = direct.cond(const { Cond::ALL[CC] });
+        if direct.branch(&(*jump).insn, c).is_err() {
+            again_last::<semantics::Jcc>(cpu, env, jump);
+        }
     }
 }
 
@@ -191,8 +307,7 @@ macro_rules! by_cond {
 }
 
 /// The handler that runs `first` together with the Jcc behind it, where there is one.
-#[must_use]
-pub fn fuse(first: &Insn, jump: &Insn) -> Option<Handler> {
+fn fuse(first: &Insn, jump: &Insn) -> Option<Handler> {
     use semantics as s;
     if jump.op != Opcode::Jcc {
         return None;
@@ -224,12 +339,16 @@ fn call(cpu: &mut CpuState, env: &mut Env<'_>, insn: &Insn) -> Result<(), Fault>
     (insn.helper)(&mut Core { cpu, env }, insn)
 }
 
-fn run_helper(cpu: &mut CpuState, env: &mut Env<'_>, op: &Op, rest: &[Op]) {
-    cpu.rip = op.insn.next_ip();
-    if call(cpu, env, &op.insn).is_err() {
-        return leave(cpu, env, op, rest);
+unsafe fn run_helper(cpu: &mut CpuState, env: &mut Env<'_>, op: *const Op) {
+    // SAFETY: the caller's pointer leads to an operation of a chain, and behind a helper there is
+    // always another one.
+    unsafe {
+        cpu.rip = (*op).insn.next_ip();
+        if call(cpu, env, &(*op).insn).is_err() {
+            return leave(cpu, env, op);
+        }
+        next(cpu, env, op);
     }
-    next(cpu, env, rest);
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -318,18 +437,20 @@ fn extend<S: Semantics>(i: &Insn) -> Handler {
     }
 }
 
-fn run_extend<S: Semantics, const SRC: u8, const FROM: u8>(
+unsafe fn run_extend<S: Semantics, const SRC: u8, const FROM: u8>(
     cpu: &mut CpuState,
     env: &mut Env<'_>,
-    op: &Op,
-    rest: &[Op],
+    op: *const Op,
 ) {
-    let mut i = specialise::<REG, SRC, 4>(&op.insn);
-    i.src_width = width::<FROM>(i.src_width);
-    if S::run(&mut Direct::<true> { cpu, env }, &i).is_err() {
-        return again::<S>(cpu, env, op, rest);
+    // SAFETY: as for `run`.
+    unsafe {
+        let mut i = specialise::<REG, SRC, 4>(&(*op).insn);
+        i.src_width = width::<FROM>(i.src_width);
+        if S::run(&mut Direct::<true> { cpu, env }, &i).is_err() {
+            return again::<S>(cpu, env, op);
+        }
+        next(cpu, env, op);
     }
-    next(cpu, env, rest);
 }
 
 /// LEA of 32 bits with a 32-bit address is by far the commonest.
@@ -383,8 +504,7 @@ fn jcc(i: &Insn) -> Handler {
 }
 
 /// The handler for a decoded instruction.
-#[must_use]
-pub fn select(lowered: &Lowered) -> Handler {
+fn select(lowered: &Lowered) -> Handler {
     use semantics as s;
     let i = &lowered.insn;
     match i.op {

@@ -60,7 +60,6 @@ impl Guest {
             bus: &mut bus,
             tlb: &mut self.tlb,
             leave: Leave::Step,
-            left: false,
             stepping: true,
             end_ticks: 0,
             remaining: 0,
