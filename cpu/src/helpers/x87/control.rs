@@ -212,9 +212,8 @@ fn load_image<const WIDE: bool>(cpu: &mut CpuState, image: &[u8]) {
         f.cs = field(4) as u16;
         f.dp = u64::from(field(5));
         f.ds = field(6) as u16;
-        if WIDE {
-            f.opcode = (field(4) >> 16) as u16 & 0x7ff;
-        }
+        // The short image has no opcode; the hardware clears it.
+        f.opcode = if WIDE { (field(4) >> 16) as u16 & 0x7ff } else { 0 };
     }
     summarize(cpu);
 }
