@@ -140,7 +140,7 @@ impl GuestMemory {
     /// See [`MemoryError`].
     pub fn new(ram: u64, video: u64, rom: u64) -> Result<GuestMemory, MemoryError> {
         let total = ram.checked_add(video).and_then(|t| t.checked_add(rom)).ok_or(MemoryError::BadSize)?;
-        if ram == 0 || total > 64 << 30 || (ram | video | rom) % PAGE != 0 {
+        if ram == 0 || total > 64 << 30 || !(ram | video | rom).is_multiple_of(PAGE) {
             return Err(MemoryError::BadSize);
         }
         let bytes = usize::try_from(total).map_err(|_| MemoryError::BadSize)?;
@@ -244,7 +244,7 @@ impl GuestMemory {
     /// # Panics
     /// When the range is not page-aligned or not inside the block: a mistake in the board.
     pub fn map(&mut self, address: u64, length: u64, block: Block, block_offset: u64, read_only: bool) {
-        assert!((address | length | block_offset) % PAGE == 0 && block_offset + length <= block.bytes());
+        assert!((address | length | block_offset).is_multiple_of(PAGE) && block_offset + length <= block.bytes());
         if length == 0 {
             return;
         }

@@ -24,7 +24,8 @@ pub(crate) fn translate(core: &mut Core<'_, '_>, linear: u64, access: Access, us
     let physical = if core.cpu.paging() { walk(core, linear, access, user)? } else { linear };
     let physical = if core.cpu.a20 { physical } else { physical & !(1 << 20) };
     let physical = physical & (u64::MAX >> (64 - core.cpu.model.physical_bits()));
-    if !watched(core, linear) && !(user && core.cpu.mode.has(Mode::ALIGN)) {
+    let checked = watched(core, linear) || (user && core.cpu.mode.has(Mode::ALIGN));
+    if !checked {
         match core.env.memory.backing(physical) {
             Backing::Ram(page) => {
                 core.env.tlb.fill_read(linear, user, page);
