@@ -376,6 +376,8 @@ impl Interpreter {
                 let next = fetch(&mut core, ip.wrapping_add(PAGE - linear % PAGE))?;
                 if next.first.map(|(page, _)| page) != Some(second) {
                     self.kill(index);
+                    // Its number may be given away: links to it end here.
+                    self.epoch += 1;
                     return self.block_at(core.cpu, core.env);
                 }
             }
@@ -664,9 +666,11 @@ impl Interpreter {
                     }
                     break;
                 }
+                let epoch = self.epoch;
                 match self.enter(cpu, env) {
                     Ok(Some(index)) => {
-                        if exit != INDIRECT {
+                        // Decoding may have emptied the cache, and `current` with it.
+                        if exit != INDIRECT && epoch == self.epoch {
                             self.blocks[current as usize].links[usize::from(exit & 1)] =
                                 Link { epoch: self.epoch, block: index };
                         }
