@@ -124,15 +124,13 @@ main:
     trap2 'read-modify-write', 0b000h, W4, add [0b000h], eax
     calm2 'fetch does not count', .code, R1, .code: mov eax, 1
     ; PUSH and POP
-    arm STACK - 4, W4
+    arm STACK - 104h, W4
     try .push_end
+    mov esp, STACK - 100h
     push eax
 .push_next:
     int 80h
-.push_end:
-    xor eax, eax
-    mov dr7, eax
-    expect 'PUSH', DBG, NOERR, .push_next
+.push_end: expect 'PUSH', DBG, NOERR, .push_next
     disarm 1
     ; string instructions: after the iteration
     arm 0b008h, W4

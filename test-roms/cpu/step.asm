@@ -40,7 +40,7 @@ main:
     mov eax, [got_dr6]
     and eax, 0e00fh
     equal 'DR6.BS', eax, 4000h
-    mov eax, [got_eflags]
+    mov eax, [first_flags]
     and eax, 10100h
     equal 'TF set, RF clear in the saved flags', eax, 100h
     mov eax, [got_handler_flags]
@@ -175,6 +175,11 @@ note:
     cmp dword [got_vector], DBG
     jne .other
     mov edi, [log_at]
+    cmp edi, log
+    jne .later
+    mov eax, [esi + 8]
+    mov [first_flags], eax
+.later:
     mov eax, [esi]
     mov [edi], eax
     add dword [log_at], 4
@@ -184,5 +189,6 @@ note:
     stc
     ret
 log_at dd 0
+first_flags dd 0
 seen dd 0
 log: times 64 dd 0
