@@ -174,7 +174,7 @@ main:
 .sub:
     mov eax, 1111h
     ret
-before dd 0
 .n6_new:
     mov eax, 99h
     nop
+before dd 0
