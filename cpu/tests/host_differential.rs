@@ -17,7 +17,7 @@ mod host {
 #[test]
 fn programs_agree_with_the_host() {
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
-    let programs = number("BEIGEBOX_DIFFERENTIAL").unwrap_or(if cfg!(debug_assertions) { 50_000 } else { 300_000 });
+    let programs = number("BEIGEBOX_DIFFERENTIAL").unwrap_or(if cfg!(debug_assertions) { 5_000 } else { 60_000 });
     let seed = number("BEIGEBOX_DIFFERENTIAL_SEED").unwrap_or(1);
     host::compare::compare(seed, programs);
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// States from which each program starts.
-const STARTS: u64 = 4;
+const STARTS: u64 = 16;
 
 struct Sides {
     native: Native,
@@ -118,7 +118,8 @@ impl Sides {
                 n += 1;
             }
         }
-        let mut simpler: Vec<Box<dyn Fn(&mut Start)>> = vec![
+        type Simplify = Box<dyn Fn(&mut Start)>;
+        let mut simpler: Vec<Simplify> = vec![
             Box::new(|s| s.patches.clear()),
             Box::new(|s| {
                 s.image[..160].fill(0);
