@@ -274,7 +274,7 @@ impl<'e> Core<'_, 'e> {
             Backing::Mmio if is_passive(physical) => Ok(()),
             Backing::Mmio => Err(self.step()),
             Backing::Ram(page) if access == Access::Write => {
-                if self.env.memory.code_granules(page) & GuestMemory::granules(physical, size) != 0 {
+                if self.env.memory.holds_code(page, physical, size) {
                     return Err(self.step());
                 }
                 Ok(())

@@ -5,13 +5,12 @@
 //! a little slack behind them exist, so that the processor's memory path needs no bounds check.
 #![allow(unsafe_code, reason = "guest RAM: see the module documentation")]
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ptr::NonNull;
 
 /// Bytes in a page.
 pub const PAGE: u64 = 4096;
-/// Bytes in a granule, the unit in which pages remember that they hold translated code.
-pub const GRANULE: u64 = 128;
 /// Bytes behind the last page that may be touched by an access that starts in it.
 const SLACK: usize = 64;
 
@@ -43,6 +42,43 @@ pub enum Backing {
     Rom(HostPage),
     /// Registers of a device, or nothing: every access goes to the bus.
     Mmio,
+}
+
+/// One bit for each byte of a page: it is translated code.
+// To the byte, because software keeps its variables next to its code: stores there must not cost
+// more than a look.
+#[derive(Clone)]
+struct CodeBits(Box<[u64; 64]>);
+
+impl Default for CodeBits {
+    fn default() -> Self {
+        CodeBits(Box::new([0; 64]))
+    }
+}
+
+impl CodeBits {
+    /// The words, and the bits in them, that stand for `length` bytes at `offset` up to the end of
+    /// the page.
+    fn words(offset: u64, length: u64) -> impl Iterator<Item = (usize, u64)> {
+        let first = offset % PAGE;
+        let last = first.saturating_add(length.saturating_sub(1)).min(PAGE - 1);
+        (first / 64..=last / 64).map(move |word| {
+            let low = if word == first / 64 { first % 64 } else { 0 };
+            let high = if word == last / 64 { last % 64 } else { 63 };
+            (word as usize, u64::MAX >> (63 - (high - low)) << low)
+        })
+    }
+}
+
+/// A write that hit translated code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeWrite {
+    /// The page.
+    pub page: HostPage,
+    /// Offset of the first byte written.
+    pub offset: u32,
+    /// Number of bytes written.
+    pub length: u32,
 }
 
 /// A device window, for the bus and for the processor's decision how to treat an access.
@@ -94,10 +130,12 @@ pub struct GuestMemory {
     rom: Block,
     rom_used: u32,
     regions: Vec<Region>,
-    /// Per page: bit i set when granule i holds code that an engine has translated.
-    code: Vec<u32>,
-    /// Pages whose code granules were written to since `take_code_writes`.
-    code_writes: Vec<(HostPage, u32)>,
+    /// Per page: whether it holds code that an engine has translated.
+    has_code: Vec<bool>,
+    /// Which bytes of those pages are code.
+    code: HashMap<u32, CodeBits>,
+    /// Writes that hit code since `take_code_writes`.
+    code_writes: Vec<CodeWrite>,
     /// Per page of video memory: written since `take_video_dirty`.
     video_dirty: Vec<bool>,
     map_epoch: u64,
@@ -160,7 +198,8 @@ impl GuestMemory {
             rom,
             rom_used: 0,
             regions: Vec::new(),
-            code: vec![0; bytes / PAGE as usize],
+            has_code: vec![false; bytes / PAGE as usize],
+            code: HashMap::new(),
             code_writes: Vec::new(),
             video_dirty: vec![true; video.pages as usize],
             map_epoch: 0,
@@ -398,40 +437,40 @@ impl GuestMemory {
 
     // --- code and dirty tracking -----------------------------------------------------------
 
-    /// Bit mask of the granules of a page that `length` ≥ 1 bytes at `offset` touch.
+    /// Whether any of `length` bytes at `offset` (modulo 4096) of `page` is translated code.
     #[must_use]
-    pub fn granules(offset: u64, length: u64) -> u32 {
-        let first = (offset % PAGE) / GRANULE;
-        let last = ((offset % PAGE + length.max(1) - 1).min(PAGE - 1)) / GRANULE;
-        (u32::MAX >> (31 - (last - first))) << first
-    }
-    /// The granules of `page` that hold translated code.
-    #[inline]
-    #[must_use]
-    pub fn code_granules(&self, page: HostPage) -> u32 {
-        self.code[self.index(page)]
-    }
-    /// Remembers that `page` holds translated code in `granules`. Write permissions that engines
-    /// hold end when the page had none before.
-    pub fn mark_code(&mut self, page: HostPage, granules: u32) {
+    pub fn holds_code(&self, page: HostPage, offset: u64, length: u64) -> bool {
         let index = self.index(page);
-        let slot = &mut self.code[index];
-        if *slot == 0 && granules != 0 {
+        if !self.has_code[index] {
+            return false;
+        }
+        let Some(bits) = self.code.get(&(index as u32)) else { return false };
+        CodeBits::words(offset, length).any(|(word, mask)| bits.0[word] & mask != 0)
+    }
+    /// Remembers that `length` bytes at `offset` of `page` are translated code. Write permissions
+    /// that engines hold end when the page had none before.
+    pub fn mark_code(&mut self, page: HostPage, offset: u64, length: u64) {
+        let index = self.index(page);
+        if !self.has_code[index] {
+            self.has_code[index] = true;
             self.write_epoch += 1;
         }
-        *slot |= granules;
+        let bits = self.code.entry(index as u32).or_default();
+        for (word, mask) in CodeBits::words(offset, length) {
+            bits.0[word] |= mask;
+        }
     }
-    /// The engine has dropped its translations: `granules` is what remains.
-    pub fn set_code(&mut self, page: HostPage, granules: u32) {
+    /// The engine has dropped all its translations of code in `page`.
+    pub fn clear_code(&mut self, page: HostPage) {
         let index = self.index(page);
-        self.code[index] = granules;
+        self.has_code[index] = false;
+        self.code.remove(&(index as u32));
     }
     /// To be called after writing `length` bytes at `offset` of `page` without a write permission:
     /// reports overwritten code and marks video memory dirty.
     pub fn note_write(&mut self, page: HostPage, offset: u64, length: u64) {
-        let hit = self.code[self.index(page)] & Self::granules(offset, length);
-        if hit != 0 {
-            self.code_writes.push((page, hit));
+        if self.holds_code(page, offset, length) {
+            self.code_writes.push(CodeWrite { page, offset: (offset % PAGE) as u32, length: length as u32 });
         }
         if let Some(v) = self.video_index(page) {
             self.video_dirty[v] = true;
@@ -443,8 +482,8 @@ impl GuestMemory {
     pub fn has_code_writes(&self) -> bool {
         !self.code_writes.is_empty()
     }
-    /// The code granules that were overwritten since the last call.
-    pub fn take_code_writes(&mut self) -> Vec<(HostPage, u32)> {
+    /// The writes that have hit code since the last call.
+    pub fn take_code_writes(&mut self) -> Vec<CodeWrite> {
         std::mem::take(&mut self.code_writes)
     }
     fn video_index(&self, page: HostPage) -> Option<usize> {
@@ -457,7 +496,7 @@ impl GuestMemory {
         if let Some(v) = self.video_index(page) {
             self.video_dirty[v] = true;
         }
-        self.code[self.index(page)] == 0
+        !self.has_code[self.index(page)]
     }
     /// Calls `f` with the index of each page of video memory written since the last call.
     pub fn take_video_dirty(&mut self, mut f: impl FnMut(usize)) {
@@ -559,12 +598,16 @@ mod tests {
         m.map(0, 1 << 20, ram, 0, false);
         let Backing::Ram(page) = m.backing(0x3000) else { panic!() };
         let epoch = m.write_epoch();
-        m.mark_code(page, GuestMemory::granules(0x80, 1));
+        m.mark_code(page, 0x80, 4);
         assert_ne!(epoch, m.write_epoch());
         m.write(0x3000, &[0; 128]);
+        m.write(0x3084, &[0; 128]);
         assert!(!m.has_code_writes());
         m.write(0x3000, &[0; 129]);
-        assert_eq!(m.take_code_writes(), vec![(page, 2)]);
-        assert_eq!(GuestMemory::granules(0, 4096), u32::MAX);
+        assert_eq!(m.take_code_writes(), vec![CodeWrite { page, offset: 0, length: 129 }]);
+        m.mark_code(page, 0xffc, 4);
+        assert!(m.holds_code(page, 0xffb, 2) && !m.holds_code(page, 0xffa, 2) && m.holds_code(page, 0, 4096));
+        m.clear_code(page);
+        assert!(!m.holds_code(page, 0, 4096));
     }
 }

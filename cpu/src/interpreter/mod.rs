@@ -11,7 +11,7 @@ use crate::engine::{Engine, Exit};
 use crate::flags::bits;
 use crate::helpers::{debug, interrupts};
 use crate::insn::Mnemonic;
-use crate::memory::{Backing, GRANULE, GuestMemory, HostPage, PAGE};
+use crate::memory::{Backing, CodeWrite, GuestMemory, HostPage, PAGE};
 use crate::model::Model;
 use crate::state::{Activity, CpuState, Exception, Mode, Seg, Shadow, efer};
 use crate::tlb::Tlb;
@@ -71,9 +71,20 @@ struct Block {
     /// The instruction runs over into this page, which must be checked at every entry.
     second: Option<HostPage>,
     key: Key,
-    granules: u32,
+    /// Bytes in the first page, and in the second.
+    bytes: [u16; 2],
     links: [Link; 2],
     alive: bool,
+}
+
+impl Block {
+    /// Offsets and numbers of the bytes that the block has in `page`, in up to two parts: both of
+    /// a crossing instruction may lie in one page that is mapped twice.
+    fn parts_in(&self, page: HostPage) -> impl Iterator<Item = (u32, u32)> {
+        let first = (self.key.page == page).then_some((u32::from(self.key.offset), u32::from(self.bytes[0])));
+        let second = (self.second == Some(page)).then_some((0, u32::from(self.bytes[1])));
+        first.into_iter().chain(second)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -216,7 +227,7 @@ impl Interpreter {
 
     fn drop_all(&mut self, memory: &mut GuestMemory) {
         for page in self.pages.keys() {
-            memory.set_code(*page, 0);
+            memory.clear_code(*page);
         }
         self.pages.clear();
         self.map.clear();
@@ -239,28 +250,28 @@ impl Interpreter {
 
     /// Drops the blocks whose code was overwritten.
     fn apply_code_writes(&mut self, memory: &mut GuestMemory) {
-        for (page, hit) in memory.take_code_writes() {
-            let Some(list) = self.pages.remove(&page) else {
-                memory.set_code(page, 0);
-                continue;
-            };
+        for CodeWrite { page, offset, length } in memory.take_code_writes() {
+            let list = self.pages.remove(&page).unwrap_or_default();
+            memory.clear_code(page);
             let mut kept = Vec::with_capacity(list.len());
-            let mut granules = 0;
             for index in list {
                 let block = &self.blocks[index as usize];
                 if !block.alive {
                     continue;
                 }
-                // A block that crosses is listed under both pages; its granules are those of the first.
-                let touched = if block.key.page == page { block.granules & hit != 0 } else { hit & 1 != 0 };
-                if touched {
+                // A number may have been given to a block elsewhere since it was entered here.
+                if block.parts_in(page).next().is_none() {
+                    continue;
+                }
+                if block.parts_in(page).any(|(first, bytes)| first < offset + length && offset < first + bytes) {
                     self.kill(index);
                 } else {
-                    granules |= if block.key.page == page { block.granules } else { 1 };
+                    for (first, bytes) in block.parts_in(page) {
+                        memory.mark_code(page, u64::from(first), u64::from(bytes));
+                    }
                     kept.push(index);
                 }
             }
-            memory.set_code(page, granules);
             if !kept.is_empty() {
                 self.pages.insert(page, kept);
             }
@@ -426,18 +437,16 @@ impl Interpreter {
         }
         self.counters.blocks += 1;
         self.counters.decoded += ops.len() as u64;
-        let bytes = if second.is_some() {
-            PAGE - u64::from(offset)
-        } else {
-            at.wrapping_sub(ip).clamp(1, PAGE - u64::from(offset))
-        };
-        let granules = GuestMemory::granules(u64::from(offset), bytes);
-        core.env.memory.mark_code(page, granules);
+        let total = at.wrapping_sub(ip).max(1);
+        let here = total.min(PAGE - u64::from(offset));
+        let beyond = if second.is_some() { total - here } else { 0 };
+        core.env.memory.mark_code(page, u64::from(offset), here);
         if let Some(second) = second {
-            core.env.memory.mark_code(second, GuestMemory::granules(0, GRANULE.min(16)));
+            core.env.memory.mark_code(second, 0, beyond);
         }
+        let bytes = [here as u16, beyond as u16];
         let chain = Chain::new(&ops);
-        let block = Block { chain, second, key, granules, links: [NO_LINK; 2], alive: true };
+        let block = Block { chain, second, key, bytes, links: [NO_LINK; 2], alive: true };
         let index = match self.free.pop() {
             Some(index) => {
                 self.blocks[index as usize] = block;
