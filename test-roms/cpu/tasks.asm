@@ -256,6 +256,25 @@ main:
     mov eax, 0ffff0ff0h
     mov dr6, eax
     home
+    ; --- a task switch clears the local enables of DR7, not the global ones
+    second_task .dr7, 2
+    mov eax, 0b800h
+    mov dr0, eax
+    mov eax, 307h
+    mov dr7, eax
+    try .dr7_end
+    jmp dword T0:0
+.dr7:
+    mov eax, dr7
+    mov [seen], eax
+    xor eax, eax
+    mov dr7, eax
+    int 80h
+.dr7_end: expect 'DR7 in a task switch', NONE, ANY, ANY
+    mov eax, [seen]
+    and eax, 0fh
+    equal 'local enables clear', eax, 2
+    home
     ; --- ring 3 task
     second_task .user, 2
     mov dword [tss2 + 76], CODE3
