@@ -53,8 +53,12 @@ impl Clock {
     }
 }
 
-/// Ties guest time to the host's clock: the embedder calls [`Pace::ahead`] between slices of a
-/// run and sleeps, or lets the guest's clock catch up.
+/// Ties guest time to the host's clock.
+///
+/// The embedder waits for [`Pace::wait`] between short slices of a run. A guest that works is
+/// never moved ahead: when the host is too slow for it, guest time falls behind, and the timers
+/// that the guest compares with each other stay true. It catches up while the guest is halted,
+/// because then nothing has to be carried out until the next event.
 #[cfg(feature = "host")]
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
@@ -74,11 +78,29 @@ impl Pace {
     pub fn target(&self) -> Time {
         self.origin.plus(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
-    /// How far guest time `now` is ahead of the host's clock; zero when it is behind.
+    /// How long the host should wait when the guest stands at `now`: as long as it is ahead, and a
+    /// halted one until `wakes`, when something happens next.
     #[must_use]
-    pub fn ahead(&self, now: Time) -> std::time::Duration {
-        std::time::Duration::from_nanos(now.since(self.target()))
+    pub fn wait(&self, now: Time, wakes: Option<Time>) -> std::time::Duration {
+        wait(self.target(), now, wakes)
     }
+    /// Where the time of a halted guest that stands at `now` and has an event at `wakes` may be
+    /// moved to at once.
+    #[must_use]
+    pub fn idle_until(&self, now: Time, wakes: Time) -> Time {
+        idle_until(self.target(), now, wakes)
+    }
+}
+
+#[cfg(feature = "host")]
+fn wait(target: Time, now: Time, wakes: Option<Time>) -> std::time::Duration {
+    let until = wakes.map_or(now, |wakes| wakes.max(now));
+    std::time::Duration::from_nanos(until.since(target))
+}
+
+#[cfg(feature = "host")]
+fn idle_until(target: Time, now: Time, wakes: Time) -> Time {
+    target.min(wakes).max(now)
 }
 
 #[cfg(test)]
@@ -97,5 +119,26 @@ mod tests {
         }
         assert_eq!(Clock::default().time(1), Time(5));
         assert_eq!(Clock::default().time(u64::MAX).0, u64::MAX);
+    }
+
+    #[cfg(feature = "host")]
+    #[test]
+    fn pace_follows_the_host() {
+        use std::time::Duration;
+        let ms = |n: u64| Time(n * 1_000_000);
+        // A guest at work waits for what it is ahead, and is left alone when it is behind.
+        assert_eq!(wait(ms(10), ms(11), None), Duration::from_millis(1));
+        assert_eq!(wait(ms(10), ms(10), None), Duration::ZERO);
+        assert_eq!(wait(ms(500), ms(10), None), Duration::ZERO);
+        // A halted guest waits for its next event, or not at all when that is overdue.
+        assert_eq!(wait(ms(10), ms(11), Some(ms(14))), Duration::from_millis(4));
+        assert_eq!(wait(ms(10), ms(11), Some(ms(3))), Duration::from_millis(1));
+        assert_eq!(wait(ms(500), ms(10), Some(ms(14))), Duration::ZERO);
+        assert!(wait(ms(10), ms(11), Some(Time(u64::MAX))) > Duration::from_secs(3600));
+        // It never passes an event, nor the host, nor goes back.
+        assert_eq!(idle_until(ms(12), ms(11), ms(14)), ms(12));
+        assert_eq!(idle_until(ms(500), ms(11), ms(14)), ms(14));
+        assert_eq!(idle_until(ms(10), ms(11), ms(14)), ms(11));
+        assert_eq!(idle_until(ms(500), ms(11), ms(3)), ms(11));
     }
 }

@@ -476,15 +476,24 @@ impl Machine {
             other => other,
         }
     }
-    /// Moves guest time forward to `time` without running instructions, as if the processor had
-    /// been slow. For a machine that follows the host's clock.
+    /// When something happens next that the processor has not brought about: a device's event, or
+    /// a key that is typed.
+    #[must_use]
+    pub fn next_event(&self) -> Time {
+        let board = self.board.clock.time(self.board.next_deadline());
+        self.typing.next_event().map_or(board, |typed| typed.min(board))
+    }
+    /// Moves guest time forward to `time` without running instructions. For a machine that follows
+    /// the host's clock and is halted, and not beyond its next event: a guest that works would
+    /// find its processor slower than its timers, and measure nonsense.
     pub fn skip_to(&mut self, time: Time) {
         self.cpu.ticks = self.cpu.ticks.max(self.board.clock.ticks_until(time));
     }
-    /// Whether the processor waits for an interrupt.
+    /// Whether the processor waits for an interrupt, and none has come.
     #[must_use]
     pub fn is_halted(&self) -> bool {
-        self.cpu.activity == Activity::Halted
+        let woken = self.cpu.nmi_pending || self.cpu.intr && self.cpu.flag(bits::IF);
+        self.cpu.activity == Activity::Halted && !woken
     }
 
     fn run(&mut self, until: Time, instructions: u64) -> Stop {

@@ -11,7 +11,7 @@ use beigebox::clock::Pace;
 use beigebox::host::{self, ImageError, Mode};
 use beigebox::loader::{self, ImageKind, Module, Payload};
 use beigebox::trace::TraceOptions;
-use beigebox::{BootDevice, Builder, DateTime, EngineKind, Machine, Stop};
+use beigebox::{BootDevice, Builder, DateTime, EngineKind, Machine, Model, Stop};
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// Guest time between two looks at the outside world.
 const SLICE: u64 = 1_000_000;
+/// Real time between two looks at the limits while the guest is halted and nobody types.
+const LONGEST_WAIT: Duration = Duration::from_millis(50);
 /// Guest time between two looks at the text screen for texts that are waited for.
 const SCREEN_LOOK: u64 = 5_000_000;
 
@@ -177,6 +179,15 @@ fn check(options: &Run) -> Result<(), Failure> {
     let bad = |text: &str| Err(Failure::new(code::CONFIGURATION, text));
     if options.kernel.is_some() && options.load.is_some() {
         return bad("--kernel and --load both say what to boot; give one");
+    }
+    if options.bios.is_none() && options.cpu < Model::I386 {
+        let model = options.cpu.name();
+        return Err(Failure::new(
+            code::CONFIGURATION,
+            format!(
+                "--cpu {model}: the built-in BIOS needs a 386 or later; give a BIOS for the {model} with --bios FILE"
+            ),
+        ));
     }
     let direct = options.kernel.is_some() || options.load.is_some();
     if options.initrd.is_some() && options.kernel.is_none() {
@@ -435,13 +446,8 @@ impl Session {
         let terminal_error = |error: std::io::Error| Failure::new(code::IO, format!("the terminal: {error}"));
         let mut wait = Duration::ZERO;
         if let Some(pace) = &self.pace {
-            let target = pace.target();
-            let now = machine.now();
-            if target > now {
-                machine.skip_to(target);
-            } else if pace.ahead(now) > Duration::from_millis(2) {
-                wait = pace.ahead(now).min(Duration::from_millis(20));
-            }
+            let wakes = machine.is_halted().then(|| machine.next_event());
+            wait = pace.wait(machine.now(), wakes).min(LONGEST_WAIT);
         }
         if let Some(terminal) = &mut self.terminal {
             terminal.draw(machine).map_err(terminal_error)?;
@@ -460,6 +466,11 @@ impl Session {
             }
         } else if !wait.is_zero() {
             std::thread::sleep(wait);
+        }
+        if let Some(pace) = &self.pace
+            && machine.is_halted()
+        {
+            machine.skip_to(pace.idle_until(machine.now(), machine.next_event()));
         }
         Ok(false)
     }
