@@ -1,0 +1,357 @@
+//! Runs the guest benchmark suite on several emulators and natively, interleaved, and prints the
+//! median CPU times with their ratios to native as a Markdown table.
+//!
+//! ```text
+//! cargo run --release -p beigebox-benches -- [--groups int,mem] [--scale 0.3] [--repeat 3]
+//!     [--on beigebox,qemu,bochs] [--beigebox FILE] [--guests FOLDER]
+//! ```
+//!
+//! Times are CPU seconds of the emulator's process between the markers that each benchmark prints
+//! on the serial line. Checksums must be equal everywhere. A guest's own clock is not used.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+type Error = Box<dyn std::error::Error>;
+
+/// What to run, and how.
+struct Plan {
+    groups: Vec<String>,
+    scale: f64,
+    repeat: usize,
+    on: Vec<String>,
+    beigebox: PathBuf,
+    guests: PathBuf,
+}
+
+fn plan() -> Result<Plan, Error> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut plan = Plan {
+        groups: vec!["int".into()],
+        scale: 0.3,
+        repeat: 3,
+        on: vec!["beigebox".into(), "qemu".into(), "bochs".into()],
+        beigebox: std::env::current_exe()?.with_file_name("beigebox"),
+        guests: std::env::var_os("BEIGEBOX_GUESTS").map_or_else(|| root.join(".guests"), PathBuf::from),
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
+        let list = |text: String| text.split(',').map(str::to_owned).collect();
+        match word.as_str() {
+            "--groups" => plan.groups = list(value()?),
+            "--scale" => plan.scale = value()?.parse()?,
+            "--repeat" => plan.repeat = value()?.parse()?,
+            "--on" => plan.on = list(value()?),
+            "--beigebox" => plan.beigebox = value()?.into(),
+            "--guests" => plan.guests = value()?.into(),
+            _ => return Err(format!("unknown word {word}; see the top of benches/src/main.rs").into()),
+        }
+    }
+    if plan.repeat == 0 || plan.scale <= 0.0 || plan.scale.is_nan() {
+        return Err("--repeat and --scale must be greater than 0".into());
+    }
+    Ok(plan)
+}
+
+/// Benchmark names and their units of work, those of the chosen groups only.
+fn selection(plan: &Plan) -> Result<Vec<(String, u64)>, Error> {
+    let file = plan.guests.join("bench.units");
+    let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}; run scripts/setup", file.display()))?;
+    let mut all = Vec::new();
+    for entry in text.split([',', '\n', ' ']).filter(|e| !e.is_empty()) {
+        let Some((name, units)) = entry.split_once(':') else { continue };
+        let wanted = plan.groups.iter().any(|g| name == g || name.split('.').next() == Some(g));
+        if wanted {
+            let units = (units.trim().parse::<u64>()? as f64 * plan.scale) as u64;
+            all.push((name.to_owned(), units.max(1)));
+        }
+    }
+    Ok(all)
+}
+
+/// One benchmark's result: CPU seconds and checksum.
+type Results = BTreeMap<String, (f64, String)>;
+
+/// CPU seconds that a process has used.
+fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
+    // Fields 14 and 15 in clock ticks, of which Linux reports 100 a second.
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// Watches the serial lines of an emulator.
+struct Watch {
+    pid: u32,
+    started: f64,
+    results: Results,
+    boot: Option<f64>,
+}
+
+impl Watch {
+    fn new(pid: u32) -> Watch {
+        Watch { pid, started: 0.0, results: Results::new(), boot: None }
+    }
+    /// Takes one line; true when the run is over.
+    fn line(&mut self, line: &str) -> bool {
+        let line = line.trim();
+        if line == "BOOTED" {
+            self.boot = Some(cpu_seconds(self.pid));
+        } else if line.starts_with("@@B ") {
+            self.started = cpu_seconds(self.pid);
+        } else if let Some(rest) = line.strip_prefix("@@E ") {
+            let words: Vec<&str> = rest.split_whitespace().collect();
+            if let [name, _units, checksum, ..] = words[..] {
+                self.results.insert(name.to_owned(), (cpu_seconds(self.pid) - self.started, checksum.to_owned()));
+            }
+        }
+        line == "@@DONE"
+    }
+}
+
+fn command_line(selection: &[(String, u64)]) -> String {
+    let list: Vec<String> = selection.iter().map(|(n, u)| format!("{n}:{u}")).collect();
+    format!("console=ttyS0,115200 quiet mitigations=off cryptomgr.notests bench={}", list.join(","))
+}
+
+/// Reads the child's standard output until the end of the suite.
+fn follow(mut child: Child) -> Result<Watch, Error> {
+    let mut watch = Watch::new(child.id());
+    let output = child.stdout.take().ok_or("no output")?;
+    for line in BufReader::new(output).lines() {
+        if watch.line(&line?) {
+            break;
+        }
+    }
+    let _ = child.kill();
+    child.wait()?;
+    Ok(watch)
+}
+
+fn beigebox(plan: &Plan, selection: &[(String, u64)]) -> Result<Watch, Error> {
+    let child = Command::new(&plan.beigebox)
+        .arg("run")
+        .arg("--kernel")
+        .arg(plan.guests.join("vmlinuz-686"))
+        .arg("--initrd")
+        .arg(plan.guests.join("bench.cpio.gz"))
+        .args(["--memory", "256M", "--serial", "stdio", "--clock", "instructions", "--append"])
+        .arg(command_line(selection))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|e| format!("{}: {e}; build it with cargo build --release", plan.beigebox.display()))?;
+    follow(child)
+}
+
+fn qemu(plan: &Plan, selection: &[(String, u64)]) -> Result<Watch, Error> {
+    let child = Command::new("qemu-system-i386")
+        .args(["-accel", "tcg,thread=single", "-m", "256", "-display", "none", "-serial", "stdio", "-no-reboot"])
+        .arg("-kernel")
+        .arg(plan.guests.join("vmlinuz-686"))
+        .arg("-initrd")
+        .arg(plan.guests.join("bench.cpio.gz"))
+        .arg("-append")
+        .arg(command_line(selection))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    follow(child)
+}
+
+/// Bochs has no direct boot: an ISOLINUX disc carries kernel and initramfs.
+fn bochs(plan: &Plan, selection: &[(String, u64)]) -> Result<Watch, Error> {
+    let folder = std::env::temp_dir().join(format!("beigebox-bench-{}", std::process::id()));
+    let tree = folder.join("tree");
+    std::fs::create_dir_all(&tree)?;
+    for (from, to) in [
+        (plan.guests.join("vmlinuz-686"), "vmlinuz"),
+        (plan.guests.join("bench.cpio.gz"), "initrd.gz"),
+        (PathBuf::from("/usr/lib/ISOLINUX/isolinux.bin"), "isolinux.bin"),
+        (PathBuf::from("/usr/lib/syslinux/modules/bios/ldlinux.c32"), "ldlinux.c32"),
+    ] {
+        std::fs::copy(&from, tree.join(to)).map_err(|e| format!("{}: {e}", from.display()))?;
+    }
+    let configuration =
+        format!("default b\nlabel b\nkernel vmlinuz\ninitrd initrd.gz\nappend {}\n", command_line(selection));
+    std::fs::write(tree.join("isolinux.cfg"), configuration)?;
+    let disc = folder.join("bench.iso");
+    let made = Command::new("xorriso")
+        .args([
+            "-as",
+            "mkisofs",
+            "-quiet",
+            "-b",
+            "isolinux.bin",
+            "-c",
+            "boot.cat",
+            "-no-emul-boot",
+            "-boot-load-size",
+            "4",
+        ])
+        .args(["-boot-info-table", "-o"])
+        .arg(&disc)
+        .arg(&tree)
+        .status()?;
+    if !made.success() {
+        return Err("xorriso could not make the disc".into());
+    }
+    let serial = folder.join("serial.txt");
+    std::fs::write(&serial, "")?;
+    let rc = folder.join("bochsrc");
+    let text = format!(
+        "megs: 256\ncpu: model=p4_willamette, ips=50000000\nromimage: file=/usr/share/bochs/BIOS-bochs-latest\n\
+         vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest\nata0-master: type=cdrom, path={}, status=inserted\n\
+         boot: cdrom\ncom1: enabled=1, mode=file, dev={}\ndisplay_library: rfb, options=\"timeout=0\"\nlog: {}\n\
+         panic: action=fatal\n",
+        disc.display(),
+        serial.display(),
+        folder.join("log.txt").display()
+    );
+    std::fs::write(&rc, text)?;
+    let go = folder.join("go");
+    std::fs::write(&go, "c\n")?;
+    let mut child = Command::new("bochs")
+        .args(["-q", "-f"])
+        .arg(&rc)
+        .arg("-rc")
+        .arg(&go)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut watch = Watch::new(child.id());
+    let (mut at, mut partial) = (0, String::new());
+    let deadline = Instant::now() + Duration::from_secs(3600);
+    'run: while child.try_wait()?.is_none() && Instant::now() < deadline {
+        let mut file = std::fs::File::open(&serial)?;
+        file.seek(SeekFrom::Start(at))?;
+        let mut bytes = Vec::new();
+        at += file.read_to_end(&mut bytes)? as u64;
+        partial.push_str(&String::from_utf8_lossy(&bytes));
+        while let Some(end) = partial.find('\n') {
+            let line: String = partial.drain(..=end).collect();
+            if watch.line(&line) {
+                break 'run;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    child.wait()?;
+    let _ = std::fs::remove_dir_all(&folder);
+    Ok(watch)
+}
+
+/// The same binary on the host's own processor.
+fn native(plan: &Plan, selection: &[(String, u64)]) -> Result<Results, Error> {
+    let mut results = Results::new();
+    for (name, units) in selection {
+        let output = Command::new(plan.guests.join("bench.i386")).arg(name).arg(units.to_string()).output()?;
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            if let ["@@E", name, _, checksum, _, cpu] = words[..] {
+                results.insert(name.to_owned(), (cpu.parse::<f64>()? / 1e9, checksum.to_owned()));
+            }
+        }
+    }
+    Ok(results)
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn geometric_mean(values: &[f64]) -> f64 {
+    (values.iter().map(|v| v.ln()).sum::<f64>() / values.len().max(1) as f64).exp()
+}
+
+fn run() -> Result<(), Error> {
+    let plan = plan()?;
+    let selection = selection(&plan)?;
+    if selection.is_empty() {
+        return Err("no benchmark is in these groups".into());
+    }
+    let mut samples: BTreeMap<(String, String), Vec<f64>> = BTreeMap::new();
+    let mut boots: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let mut checksums: BTreeMap<String, String> = BTreeMap::new();
+    let mut differ = Vec::new();
+    let mut take = |on: &str, results: Results| {
+        for (name, (seconds, checksum)) in results {
+            let expected = checksums.entry(name.clone()).or_insert_with(|| checksum.clone());
+            if *expected != checksum {
+                differ.push(format!("{name} on {on}: {checksum}, expected {expected}"));
+            }
+            samples.entry((name, on.to_owned())).or_default().push(seconds.max(0.005));
+        }
+    };
+    for round in 1..=plan.repeat {
+        eprintln!("round {round} of {}", plan.repeat);
+        take("native", native(&plan, &selection)?);
+        for on in &plan.on {
+            let watch = match on.as_str() {
+                "beigebox" => beigebox(&plan, &selection)?,
+                "qemu" => qemu(&plan, &selection)?,
+                "bochs" => bochs(&plan, &selection)?,
+                other => return Err(format!("unknown emulator {other}: beigebox, qemu or bochs").into()),
+            };
+            if let Some(seconds) = watch.boot {
+                boots.entry(on.clone()).or_default().push(seconds);
+            }
+            take(on, watch.results);
+        }
+    }
+    let of = |name: &str, on: &str| median(samples.get(&(name.to_owned(), on.to_owned())).cloned().unwrap_or_default());
+    let mut table = String::from("| benchmark | native s |");
+    for on in &plan.on {
+        write!(table, " {on} s | × native |")?;
+    }
+    writeln!(table)?;
+    writeln!(table, "|---|--:|{}", "--:|--:|".repeat(plan.on.len()))?;
+    for (name, _) in &selection {
+        write!(table, "| {name} | {:.3} |", of(name, "native"))?;
+        for on in &plan.on {
+            write!(table, " {:.2} | {:.1} |", of(name, on), of(name, on) / of(name, "native"))?;
+        }
+        writeln!(table)?;
+    }
+    let groups: std::collections::BTreeSet<&str> = selection.iter().filter_map(|(n, _)| n.split('.').next()).collect();
+    for group in groups {
+        write!(table, "| **{group}, geometric mean** | |")?;
+        for on in &plan.on {
+            let ratios: Vec<f64> = selection
+                .iter()
+                .filter(|(n, _)| n.split('.').next() == Some(group))
+                .map(|(n, _)| of(n, on) / of(n, "native"))
+                .filter(|r| r.is_finite())
+                .collect();
+            write!(table, " | {:.1} |", geometric_mean(&ratios))?;
+        }
+        writeln!(table)?;
+    }
+    write!(table, "| start to BOOTED, CPU s | |")?;
+    for on in &plan.on {
+        write!(table, " {:.1} | |", median(boots.get(on).cloned().unwrap_or_default()))?;
+    }
+    println!("{table}");
+    if differ.is_empty() { Ok(()) } else { Err(format!("checksums differ: {}", differ.join("; ")).into()) }
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("guest-bench: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
