@@ -1,0 +1,2 @@
+#![cfg_attr(fuzzing, no_main)]
+devices_fuzz::target!("post");

@@ -1,0 +1,284 @@
+//! Whole machines: kernels with any headers, saved states with any damage, and a board whose
+//! firmware is noise that likes ports.
+
+use crate::driver::{Source, Target};
+use beigebox::loader::{MemoryLayout, Module, Payload, recognise};
+use beigebox::{Machine, MemoryStorage, Model};
+use std::cell::RefCell;
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    Target { name: "loader", run: loader },
+    Target { name: "snapshot", run: snapshot },
+    Target { name: "board", run: board },
+];
+
+const RAM: u64 = 4 << 20;
+
+/// 64 KiB of BIOS whose reset vector jumps to `code` at F000:0000.
+fn bios(code: &[u8]) -> Vec<u8> {
+    let mut image = vec![0xf4; 0x1_0000];
+    let length = code.len().min(0xfff0);
+    image[..length].copy_from_slice(&code[..length]);
+    image[0xfff0..0xfff5].copy_from_slice(&[0xea, 0x00, 0x00, 0x00, 0xf0]);
+    image
+}
+
+fn put(file: &mut [u8], at: usize, value: u64, bytes: usize) {
+    if let Some(place) = file.get_mut(at..at + bytes) {
+        place.copy_from_slice(&value.to_le_bytes()[..bytes]);
+    }
+}
+
+/// A number for a header field: small, near a limit of memory, or noise.
+fn field(source: &mut Source<'_>) -> u64 {
+    const EDGES: [u64; 12] =
+        [0, 1, 0x1000, 0x7c00, 0x9_fc00, 0xa_0000, 0x10_0000, 0x20_0000, RAM - 1, RAM, 0xffff_ffff, u64::MAX];
+    match source.below(6) {
+        0 => source.pick(&EDGES),
+        1 => source.below(64),
+        2 => source.below(0x2000),
+        3 => 0x10_0000 + source.below(0x1000),
+        4 => source.pick(&EDGES).wrapping_sub(source.below(0x100)),
+        _ => source.bits() >> source.below(64),
+    }
+}
+
+/// A kernel file: random bytes with a header of one of the known kinds, its fields half right.
+fn kernel(source: &mut Source<'_>) -> Vec<u8> {
+    let longest = source.pick(&[64, 0x300, 0x2000, 0x9000]);
+    let length = source.below(longest + 1);
+    let fill = source.pick(&[0u8, 0x90, 0xff]);
+    let mut file = vec![fill; length as usize];
+    let kinds = source.below(15) + 1;
+    if kinds & 1 != 0 {
+        put(&mut file, 0x1fe, 0xaa55, 2);
+        put(&mut file, 0x202, u64::from(u32::from_le_bytes(*b"HdrS")), 4);
+        put(&mut file, 0x206, source.pick(&[0x204, 0x206, 0x20a, 0x20f, 0x100]), 2);
+        put(&mut file, 0x1f1, source.pick(&[0, 1, 4, 0x20, 0xff]), 1);
+        put(&mut file, 0x211, source.below(4), 1);
+        for (at, bytes) in [(0x22c, 4), (0x238, 4), (0x260, 4), (0x218, 4)] {
+            if source.once_in(2) {
+                put(&mut file, at, field(source), bytes);
+            }
+        }
+    }
+    let at = source.below(0x40) as usize * 8;
+    if kinds & 2 != 0 {
+        let flags = source.pick(&[0u64, 3, 0x1_0003, 0x1_0000, 0x1_0007, 0xffff_ffff]);
+        put(&mut file, at, 0x1bad_b002, 4);
+        put(&mut file, at + 4, flags, 4);
+        put(&mut file, at + 8, u64::from(0u32.wrapping_sub(0x1bad_b002).wrapping_sub(flags as u32)), 4);
+        let load = 0x10_0000 + source.below(0x1000);
+        put(&mut file, at + 12, if source.once_in(4) { field(source) } else { load + at as u64 }, 4);
+        for index in 4..8 {
+            let value = if source.once_in(3) { field(source) } else { load };
+            put(&mut file, at + 4 * index, value, 4);
+        }
+    }
+    if kinds & 4 != 0 {
+        let size = if source.once_in(3) { field(source) } else { 64 };
+        put(&mut file, at, 0xe852_50d6, 4);
+        put(&mut file, at + 4, 0, 4);
+        put(&mut file, at + 8, size, 4);
+        put(&mut file, at + 12, u64::from(0u32.wrapping_sub(0xe852_50d6).wrapping_sub(size as u32)), 4);
+        let mut tag = at + 16;
+        for _ in 0..source.below(5) {
+            put(&mut file, tag, source.below(12), 2);
+            put(&mut file, tag + 2, source.below(2), 2);
+            let bytes = source.pick(&[8u64, 12, 16, 24, 0, 7, 0xffff_fff8, 0xffff_ffff]);
+            put(&mut file, tag + 4, bytes, 4);
+            for index in 2..6 {
+                put(&mut file, tag + 4 * index, field(source), 4);
+            }
+            tag = tag.saturating_add(bytes as usize).min(file.len());
+        }
+    }
+    if kinds & 8 != 0 {
+        let wide = source.once_in(2);
+        put(&mut file, 0, u64::from(u32::from_le_bytes(*b"\x7fELF")), 4);
+        put(&mut file, 4, if wide { 2 } else { 1 }, 1);
+        put(&mut file, 5, 1, 1);
+        put(&mut file, 18, if wide { 62 } else { 3 }, 2);
+        let (entry, table, size, count, bytes) = if wide { (24, 32, 54, 56, 8) } else { (24, 28, 42, 44, 4) };
+        put(&mut file, entry, field(source), bytes);
+        let headers = if source.once_in(4) { field(source) } else { 0x40 };
+        put(&mut file, table, headers, bytes);
+        put(&mut file, size, if wide { 56 } else { 32 }, 2);
+        put(&mut file, count, source.pick(&[0, 1, 2, 3, 300, 0xffff]), 2);
+        for index in 0..3 {
+            let at = 0x40 + index * if wide { 56 } else { 32 };
+            put(&mut file, at, source.pick(&[1, 1, 1, 2]), 4);
+            let fields = if wide { [8, 16, 24, 32, 40] } else { [4, 8, 12, 16, 20] };
+            for offset in fields {
+                put(&mut file, at + offset, field(source), bytes);
+            }
+        }
+    }
+    for _ in 0..source.below(4) {
+        let (at, value) = (source.below(0x400) as usize, source.bits());
+        put(&mut file, at, value, 1);
+    }
+    file
+}
+
+/// Any file is refused or laid out inside of memory, and what is laid out can be entered.
+fn loader(data: &[u8]) {
+    let mut source = Source::new(data);
+    let kernel = match source.below(4) {
+        0 => data.to_vec(),
+        _ => kernel(&mut source),
+    };
+    let _ = recognise(&kernel, field(&mut source));
+    let mut payload = Payload { kernel, command_line: "x".repeat(source.below(300) as usize), ..Payload::default() };
+    if source.once_in(3) {
+        payload.initrd = Some(vec![1; source.below(0x4000) as usize]);
+    }
+    for _ in 0..source.below(3) {
+        let bytes = vec![2; source.below(0x3000) as usize];
+        payload.modules.push(Module { bytes, command_line: "module".into() });
+    }
+    if source.once_in(8) {
+        payload.flat = Some(field(&mut source));
+    }
+    for bytes in [RAM, 1 << 20, 6 << 30] {
+        let plan = payload.plan(MemoryLayout::of(bytes));
+        // The option ROM's port is where the machine loads and enters the image.
+        if plan.is_ok() && bytes == RAM && source.once_in(4) {
+            let code = [0xba, 0xb0, 0xb1, 0xee, 0xeb, 0xfd];
+            let mut pc = Machine::builder()
+                .memory(RAM)
+                .bios(bios(&code))
+                .direct_boot(payload.clone())
+                .build()
+                .expect("the plan was good");
+            pc.run_limited(1_000_000, 300);
+        }
+    }
+}
+
+/// Code that uses ports more than other code does.
+fn port_code(source: &mut Source<'_>) -> Vec<u8> {
+    const PORTS: [u16; 30] = [
+        0x00, 0x08, 0x20, 0x21, 0x40, 0x43, 0x60, 0x61, 0x64, 0x70, 0x71, 0x80, 0x92, 0xa0, 0xa1, 0xc0, 0xd0, 0x1f0,
+        0x170, 0x2f8, 0x378, 0x3c0, 0x3f0, 0x3f8, 0x4d0, 0x510, 0xcf8, 0xcfc, 0xb000, 0xc000,
+    ];
+    let mut code = vec![0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xd0, 0xbc, 0x00, 0x70];
+    while code.len() < 0xff00 {
+        let noise = source.bits();
+        let [a, b, c, d, e, f, g, _] = noise.to_le_bytes();
+        match a & 15 {
+            0..=5 => {
+                let port = PORTS[usize::from(b) % PORTS.len()].wrapping_add(u16::from(c & 15)).to_le_bytes();
+                code.extend([0xba, port[0], port[1]]);
+            }
+            6 | 7 => code.extend([0x66, 0xb8, d & 0x3f, 0, 0, 0]),
+            8 => code.extend([0x66, 0xb8, d, e, f, g]),
+            // The address of a configuration register.
+            9 => code.extend([
+                0xba,
+                0xf8,
+                0x0c,
+                0x66,
+                0xb8,
+                d & 0xfc,
+                e & 0x1f,
+                0,
+                0x80,
+                0x66,
+                0xef,
+                0xba,
+                0xfc | f & 3,
+                0x0c,
+            ]),
+            10 => code.extend([[0xec, 0xed, 0xee, 0xef][usize::from(b & 3)]]),
+            11 => code.extend([0x66, 0xed | b & 2]),
+            12 => code.extend([0xb9, c, 0, 0xf3, [0x6c, 0x6d, 0x6e, 0x6f][usize::from(b & 3)]]),
+            13 => code.extend([0xb8, c, d, 0x8e, if b & 1 == 0 { 0xd8 } else { 0xc0 }, 0x88, 0x07, 0xa5]),
+            14 => code.extend([[0xfb, 0xfa, 0x90, 0xee][usize::from(b & 3)], 0xb0, c, 0xee]),
+            _ => code.extend([0xb0, c, 0xe6, d & 0x7f]),
+        }
+    }
+    code
+}
+
+fn with_drives(memory: u64, model: Model, image: Vec<u8>) -> Machine {
+    Machine::builder()
+        .memory(memory)
+        .cpu(model)
+        .bios(image)
+        .floppy(0, Some(Box::new(MemoryStorage::new(vec![0x11; 368_640]))))
+        .disk(Box::new(MemoryStorage::new(vec![0x22; 0x4_0000])))
+        .cdrom(Some(Box::new(MemoryStorage::read_only(vec![0x33; 0x1_0000]))))
+        .build()
+        .expect("a machine")
+}
+
+/// A board under code that touches everything: each run ends.
+fn board(data: &[u8]) {
+    let mut source = Source::new(data);
+    let code = port_code(&mut source);
+    let model = source.pick(&[Model::I386, Model::Pentium, Model::PentiumM]);
+    let mut pc = with_drives(1 << 20, model, bios(&code));
+    for _ in 0..20 {
+        pc.run_limited(5_000_000, 3000);
+        match source.below(6) {
+            0 => pc.mouse(source.below(500) as i32 - 250, 9, 1, source.bits() as u8),
+            1 => pc.serial_input(0, &data[..data.len().min(64)]),
+            2 => pc.with_cpu(|cpu| cpu.rip = source.below(0xff00)),
+            3 => {
+                // A run that is saved and restored goes on as it would have.
+                let saved = pc.save();
+                let hash = pc.state_hash();
+                let mut copy = with_drives(1 << 20, model, bios(&code));
+                copy.restore(&saved).expect("its own state");
+                assert_eq!(copy.state_hash(), hash, "a restored machine differs");
+            }
+            _ => {}
+        }
+    }
+    let _ = pc.post_codes();
+    let _ = pc.fault_report();
+}
+
+thread_local! {
+    static SAVED: RefCell<Option<(Machine, Vec<u8>)>> = const { RefCell::new(None) };
+}
+
+/// A damaged saved machine is refused, or makes a machine that runs.
+fn snapshot(data: &[u8]) {
+    SAVED.with_borrow_mut(|saved| {
+        let (pc, state) = saved.get_or_insert_with(|| {
+            let code = port_code(&mut Source::new(b"saved"));
+            let mut pc = with_drives(1 << 20, Model::PentiumM, bios(&code));
+            pc.run_limited(5_000_000, 5000);
+            let state = pc.save();
+            (pc, state)
+        });
+        let mut source = Source::new(data);
+        let mut bytes = state.clone();
+        // The processor comes first, pages of memory last.
+        let reach = source.pick(&[64, 1024, 4096, bytes.len() as u64]).min(bytes.len() as u64);
+        for _ in 0..=source.below(4) {
+            let at = 8 + source.below(reach - 8) as usize;
+            let noise = source.bits();
+            match noise & 7 {
+                0 => bytes[at] = 0xff,
+                1 => bytes[at] = bytes[at].wrapping_add(1),
+                2..=4 => bytes[at] ^= 1 << (noise >> 8 & 7),
+                _ => bytes[at] = (noise >> 8) as u8,
+            }
+        }
+        if source.once_in(16) {
+            bytes.truncate(source.below(bytes.len() as u64) as usize);
+        }
+        if pc.restore(&bytes).is_ok() {
+            pc.run_limited(2_000_000, 500);
+            let again = pc.save();
+            pc.restore(&again).expect("its own state");
+            let _ = pc.state_hash();
+        }
+        pc.reset();
+        pc.run_limited(100_000, 50);
+    });
+}
