@@ -11,7 +11,7 @@ use guests::{Boot, Firmware};
 
 /// A full pass over 16 MiB, without an error: the count of passes becomes 1.
 fn memtest(boot: Boot) {
-    let boot = boot.with(&["--memory", "16M", "--ips", "20000000"]).until("Pass: 1", "3000s");
+    let boot = boot.with(&["--memory", "16M", "--ips", "20000000"]).until("Pass:  1", "3000s");
     let Some(outcome) = boot.passes() else { return };
     assert!(outcome.screen.contains("Errors: 0"), "{}", outcome.report());
 }
@@ -27,13 +27,14 @@ fn memtest_cdrom(firmware: Firmware) {
 fn debian(firmware: Firmware) -> Boot {
     Boot::new(firmware)
         .image("--disk", "debian.img")
-        .with(&["--memory", "256M", "--time-limit", "600s"])
+        .with(&["--memory", "256M"])
         .on("login: ", "serial:root<enter>")
         .on("Password: ", "serial:beigebox<enter>")
 }
 
 fn debian_reboots_and_powers_off(firmware: Firmware) {
     let boot = debian(firmware)
+        .with(&["--time-limit", "600s"])
         .on("# ", "serial:reboot<enter>")
         .on("login: ", "serial:root<enter>")
         .on("Password: ", "serial:beigebox<enter>")
