@@ -50,6 +50,5 @@ under_both_firmwares!(grub_floppy, grub_cdrom, grub_usb_image_as_disk, ipxe_cdro
 #[test]
 fn u_boot_as_the_bios() {
     let boot = Boot::new(Firmware::Own).image("--bios", "u-boot.rom").with(&["--memory", "64M", "--ips", "50000000"]);
-    let boot = boot.on("=> ", "serial:version<enter>").until("U-Boot 2023.01", "120s");
-    boot.passes();
+    boot.until("=> ", "120s").passes();
 }
