@@ -69,7 +69,9 @@ impl Rig {
         device.reset();
         let mut dma = TestDma::new(0x2_0000);
         let mut random = Random::new(seed);
-        dma.ram.fill_with(|| random.bits() as u8);
+        for bytes in dma.ram.as_chunks_mut().0 {
+            *bytes = random.bits().to_le_bytes();
+        }
         dma.arm_isa(vec![0x5a; 4096]);
         Rig { device, now: Time::ZERO, dma, video: vec![0; 0x8_0000], random }
     }

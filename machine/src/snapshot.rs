@@ -154,6 +154,9 @@ impl Machine {
         self.cpu = saved.cpu;
         self.cpu.update_mode();
         self.board.state = saved.board;
+        // The one wire that no chip drives.
+        let error = self.cpu.ferr && !self.board.state.ignore_numeric_error;
+        self.board.coprocessor.restore_level(error);
         self.board.refresh(&mut self.memory, self.cpu.ticks);
         self.engine.forget();
         Ok(())

@@ -84,6 +84,7 @@ struct Board {
     vector: Option<u8>,
     asks: bool,
     seen: Vec<[u64; 3]>,
+    units: u64,
 }
 
 impl Board {
@@ -103,6 +104,15 @@ impl Bus for Board {
     fn port_write(&mut self, cycle: Cycle<'_>, port: u16, width: Width, value: u32) {
         self.note([cycle.ticks, u64::from(port), u64::from(value) << 8 | width.bytes()]);
         self.asks |= value & 7 == 1;
+    }
+    fn port_read_block(&mut self, _: Cycle<'_>, port: u16, width: Width, buffer: &mut [u8]) -> usize {
+        // All units of one block are read at the same moment, and where blocks end is free.
+        let unit = width.bytes() as usize;
+        for chunk in buffer.chunks_exact_mut(unit) {
+            self.units += 1;
+            chunk.copy_from_slice(&Board::mix([self.units, u64::from(port), 9]).to_le_bytes()[..unit]);
+        }
+        buffer.len() / unit
     }
     fn mmio_read(&mut self, _: Cycle<'_>, address: u64, width: Width) -> u64 {
         Board::mix([address, 3, 7]) & width.mask()
@@ -176,7 +186,7 @@ fn go(bench: &mut Bench, engine: usize, case: &Case, piece: u64) -> Outcome {
     memory.write(0xa_0000, &case.memory[RAM as usize..]);
     engine.forget();
     let mut cpu = case.cpu.clone();
-    let mut board = Board { vector: case.vector, asks: false, seen: Vec::new() };
+    let mut board = Board { vector: case.vector, asks: false, seen: Vec::new(), units: 0 };
     let (mut done, mut idle, mut end) = (0, 0, None);
     while done < case.budget {
         let budget = piece.min(case.budget - done);

@@ -1,7 +1,7 @@
 //! Feeds fuzz targets with random bytes where no fuzzer is installed. Shared by all fuzz crates
 //! and by the tests that run each target for a moment.
 
-#![allow(dead_code, reason = "every user needs another part of it")]
+#![allow(dead_code, unreachable_pub, reason = "every user needs another part of it")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -232,6 +232,15 @@ fn board(data: &[u8]) {
                 let hash = pc.state_hash();
                 let mut copy = with_drives(1 << 20, model, bios(&code));
                 copy.restore(&saved).expect("its own state");
+                let again = copy.save();
+                let at = saved.iter().zip(&again).position(|(old, new)| old != new);
+                assert!(
+                    saved == again,
+                    "a restored machine saves otherwise: {} and {} bytes, from {at:?}: {:x?}",
+                    saved.len(),
+                    again.len(),
+                    at.map(|at| (&saved[at.saturating_sub(48)..at + 8], &again[at.saturating_sub(48)..at + 8])),
+                );
                 assert_eq!(copy.state_hash(), hash, "a restored machine differs");
             }
             _ => {}
