@@ -45,6 +45,8 @@ struct Course {
     late: bool,
     /// EFLAGS.TF: a trap follows each iteration.
     trapped: bool,
+    /// An interrupt that a shadow held off comes after the first iteration.
+    awaited: bool,
 }
 
 impl Course {
@@ -75,6 +77,8 @@ impl Course {
             down: core.cpu.flag(crate::flags::bits::DF),
             late,
             trapped: core.cpu.flag(crate::flags::bits::TF),
+            awaited: core.cpu.nmi_pending && !core.cpu.nmi_blocked
+                || core.cpu.intr && core.cpu.flag(crate::flags::bits::IF),
         }
     }
     /// In real mode of the 286 a word that runs over the end of its segment faults when
@@ -117,11 +121,11 @@ impl Course {
     }
     /// How many iterations the budget allows now, at least one.
     fn allowed(&self, core: &Core<'_, '_>) -> u64 {
-        if self.trapped { 1 } else { (core.env.remaining + 1).max(1) as u64 }
+        if self.trapped || self.awaited { 1 } else { (core.env.remaining + 1).max(1) as u64 }
     }
     /// Whether the rest has to wait: the budget is used up, or a debug trap is due.
     fn stops(&self, core: &Core<'_, '_>) -> bool {
-        core.env.remaining < 0 || self.trapped || core.cpu.pending_debug != 0
+        core.env.remaining < 0 || self.trapped || self.awaited || core.cpu.pending_debug != 0
     }
     /// All done: the instruction itself was paid for when its block began.
     fn finish(&self, core: &mut Core<'_, '_>) -> Result<(), Fault> {

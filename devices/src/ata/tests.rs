@@ -444,3 +444,31 @@ fn table_of_contents_in_all_formats() {
     rig.packet([0x43, 0, 2, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0], 0xfffe, 0);
     assert_eq!(rig.packet_data().0.len(), 48);
 }
+
+#[test]
+fn every_command_ends_on_every_drive() {
+    // Disk, absent slave, CD-ROM drive, absent slave.
+    for (base, drive) in [(0, 0xe0), (0, 0xf0), (0x10, 0xa0), (0x10, 0xb0)] {
+        for command in 0..=255u8 {
+            let mut rig = Rig::new();
+            for (register, value) in [(6, drive), (1, 0xff), (2, 3), (3, 0xff), (4, 0xff), (5, 0xff), (7, command)] {
+                rig.bench.write(base + register, value);
+            }
+            rig.wait();
+            let channel = usize::from(base / 0x10);
+            for _ in 0..8 {
+                let mut data = [0; 4096];
+                rig.bench.with(|ide, cx| ide.data_write_block(cx, channel, &data));
+                rig.bench.with(|ide, cx| ide.data_read_block(cx, channel, &mut data));
+                rig.wait();
+            }
+            // A software reset always helps.
+            rig.bench.write(base + 8, 4);
+            rig.bench.run(10_000);
+            rig.bench.write(base + 8, 0);
+            rig.wait();
+            rig.bench.write(base + 6, 0xa0);
+            assert_eq!(rig.bench.read(base + 7) & 0x89, 0, "command {command:02x} on drive {drive:02x} at {base:x}");
+        }
+    }
+}
