@@ -592,6 +592,29 @@ mod tests {
     }
 
     #[test]
+    fn bus_masters_reach_ram_only() {
+        let mut m = GuestMemory::new(1 << 20, 8192, 4096).unwrap();
+        let (ram, video) = (m.ram(), m.video());
+        m.map(0, 0x4000, ram, 0, false);
+        m.map(0x4000, 0x1000, video, 0, false);
+        let rom = m.add_rom(&[7; 100]).unwrap();
+        m.map(0x5000, 4096, rom, 0, true);
+        let (_, mut port) = m.split_video();
+        // RAM, video memory, ROM and nothing, in one piece, and around the end of all addresses.
+        port.write(0x3ff0, &[1; 0x3000]);
+        port.write(u64::MAX - 7, &[2; 16]);
+        let mut bytes = [0; 0x3000];
+        port.read(0x3ff0, &mut bytes);
+        assert!(bytes[..16].iter().all(|byte| *byte == 1) && bytes[16..0x1010].iter().all(|byte| *byte == 0xff));
+        assert!(
+            bytes[0x1010..0x1074].iter().all(|byte| *byte == 7) && bytes[0x2010..].iter().all(|byte| *byte == 0xff)
+        );
+        port.read(u64::MAX - 7, &mut bytes[..16]);
+        assert_eq!(bytes[..16], [[0xff; 8], [2; 8]].concat());
+        assert!(m.block(video).iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
     fn writes_over_code_are_reported() {
         let mut m = GuestMemory::new(1 << 20, 0, 0).unwrap();
         let ram = m.ram();
