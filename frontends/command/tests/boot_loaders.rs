@@ -9,7 +9,7 @@ use guests::{Boot, Firmware};
 
 /// Menu, `c`, then the commands one after the other, each once the one before has answered.
 fn grub(boot: Boot, device: &str) {
-    boot.with(&["--memory", "32M", "--ips", "10000000", "--rtc", "2024-02-29T12:34:00"])
+    boot.with(&["--memory", "32M", "--ips", "20000000", "--rtc", "2024-02-29T12:34:00"])
         .on("GNU GRUB", "c")
         .on("grub>", "ls<enter>")
         .on(device, "cpuid -l; echo long=$?<enter>")
