@@ -42,7 +42,7 @@ fn decode_anything(data: &[u8]) {
         match decode(&bytes, ip, mode, model) {
             Decoded::Insn(lowered) => {
                 let len = usize::from(lowered.insn.len);
-                assert!(len >= 1 && len <= MAX_LENGTH && len <= bytes.len(), "length {len} of {bytes:02x?}");
+                assert!((1..=MAX_LENGTH).contains(&len) && len <= bytes.len(), "length {len} of {bytes:02x?}");
                 if lowered.insn.code == Code::INVALID {
                     continue;
                 }
@@ -386,7 +386,7 @@ fn descriptor(source: &mut Source<'_>, kind: Kind) -> u64 {
     if noise & if kind == Kind::Tables { 3 } else { 31 } == 0 {
         return source.bits();
     }
-    let dpl = (noise >> 8 & 3) * u64::from(noise >> 10 & 1);
+    let dpl = (noise >> 8 & 3) * (noise >> 10 & 1);
     let pack = |base: u64, limit: u64, attributes: u64| {
         limit & 0xffff
             | (base & 0xff_ffff) << 16
