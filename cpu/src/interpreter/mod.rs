@@ -278,26 +278,6 @@ impl Interpreter {
             self.epoch += 1;
         }
     }
-
-    /// Takes over changes of the memory map and of write permissions.
-    fn sync(&mut self, memory: &mut GuestMemory) {
-        if memory.map_epoch() != self.seen_map {
-            self.seen_map = memory.map_epoch();
-            if let Some(tlb) = &mut self.tlb {
-                tlb.flush();
-            }
-            self.epoch += 1;
-        }
-        if memory.write_epoch() != self.seen_writes {
-            self.seen_writes = memory.write_epoch();
-            if let Some(tlb) = &mut self.tlb {
-                tlb.flush_writes();
-            }
-        }
-        if memory.has_code_writes() {
-            self.apply_code_writes(memory);
-        }
-    }
 }
 
 /// Bytes of code at an IP, and where they come from.
@@ -722,7 +702,6 @@ impl Engine for Interpreter {
     }
 
     fn run(&mut self, cpu: &mut CpuState, memory: &mut GuestMemory, bus: &mut dyn Bus, budget: u64) -> (Exit, u64) {
-        self.sync(memory);
         let budget = budget.min(i64::MAX as u64 / 4) as i64;
         // The TLB moves out, so that the engine and the surroundings can be borrowed apart.
         let mut tlb = self.tlb.take().unwrap_or_default();
