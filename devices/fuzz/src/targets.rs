@@ -110,8 +110,8 @@ fn vga_render(data: &[u8]) {
         let (index, value) = ((noise >> 8) as u8, (noise >> 16) as u8);
         match noise & 15 {
             0 => {
-                bench.write_wide(0x1ce, Width::Word, u32::from(index & 15));
-                bench.write_wide(0x1cf, Width::Word, (noise >> 16) as u32 & 0xffff);
+                bench.write_wide(0x30, Width::Word, u32::from(index & 15));
+                bench.write_wide(0x31, Width::Word, (noise >> 16) as u32 & 0xffff);
             }
             1 => bench.write(0x12, value),
             2..=4 => {
@@ -139,7 +139,7 @@ fn vga_render(data: &[u8]) {
     }
     bench.now.0 = source.bits() >> 8;
     let Bench { device, now, video, .. } = &mut bench;
-    let frame = device.render(video, *now);
+    let frame = device.frame(video, *now, &mut devices::vga::Viewer::new());
     assert!(frame.width <= 8192 && frame.height <= 8192);
     let _ = device.text_screen(video);
 }

@@ -53,6 +53,14 @@ impl Attribute {
     pub fn display_on(&self) -> bool {
         self.index & 0x20 != 0
     }
+    /// All registers.
+    pub fn registers(&self) -> &[u8; 21] {
+        &self.registers
+    }
+    /// Whether two dots make one pixel of eight bits.
+    pub fn eight_bits(&self) -> bool {
+        self.get(0x10) & 0x40 != 0
+    }
     pub fn blink(&self) -> bool {
         self.get(0x10) & 0x08 != 0
     }

@@ -19,6 +19,14 @@ impl Crtc {
     pub fn read(&self) -> u8 {
         self.get(self.index & 0x3f)
     }
+    /// All registers.
+    pub fn registers(&self) -> &[u8; REGISTERS] {
+        &self.registers
+    }
+    /// Whether the monitor gets synchronisation: without, it stays dark.
+    pub fn synchronises(&self) -> bool {
+        self.get(0x17) & 0x80 != 0
+    }
     /// Writes the selected register; registers 0–7 are protected by bit 7 of register 11h, all but
     /// the line compare bit of register 7.
     pub fn write(&mut self, value: u8) {
@@ -78,6 +86,51 @@ impl Crtc {
     /// Addresses from one row to the next.
     pub fn pitch(&self) -> u32 {
         u32::from(self.get(0x13)) * 2
+    }
+    /// Bytes of each plane by which the picture is moved to the left, on top of the start address.
+    pub fn byte_panning(&self) -> u32 {
+        u32::from(self.get(8) >> 5 & 3)
+    }
+    /// Scan line of its row with which the frame begins.
+    pub fn preset_row_scan(&self) -> u32 {
+        u32::from(self.get(8) & 0x1f)
+    }
+    /// Whether every scan line is shown twice.
+    pub fn double_scan(&self) -> bool {
+        self.get(9) & 0x80 != 0
+    }
+    /// By how many bits the count of characters in a line is divided before it is added to the
+    /// address: the address counter runs at half or a quarter of the character clock.
+    pub fn count_shift(&self) -> u32 {
+        match (self.get(0x14) & 0x20 != 0, self.get(0x17) & 0x08 != 0) {
+            (true, _) => 2,
+            (false, true) => 1,
+            (false, false) => 0,
+        }
+    }
+    /// Whether scan line bits stand in for address bits, so that lines lie interleaved in memory.
+    pub fn interleaves(&self) -> bool {
+        self.get(0x17) & 3 != 3
+    }
+    /// Plane address that is fetched when the address counter is at `counter`, in scan line `scan`
+    /// of a row: byte, word or doubleword addressing, and the scan line bits of the CGA's and the
+    /// Hercules card's layouts ("VGA and XGA Video Subsystem", CRT mode control register).
+    pub fn plane_address(&self, counter: u32, scan: u32) -> u32 {
+        let mode = self.get(0x17);
+        let mut address = if self.get(0x14) & 0x40 != 0 {
+            counter << 2 | counter >> 12 & 3
+        } else if mode & 0x40 == 0 {
+            counter << 1 | counter >> (if mode & 0x20 != 0 { 15 } else { 13 }) & 1
+        } else {
+            counter
+        };
+        if mode & 1 == 0 {
+            address = address & !0x2000 | (scan & 1) << 13;
+        }
+        if mode & 2 == 0 {
+            address = address & !0x4000 | (scan & 2) << 13;
+        }
+        address & 0xffff
     }
     /// Address of the cursor.
     pub fn cursor(&self) -> u32 {

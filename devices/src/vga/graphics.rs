@@ -34,6 +34,12 @@ impl Graphics {
             *register = value & mask;
         }
     }
+    /// Whether the lowest address bit selects between planes, and so is no part of the plane
+    /// address.
+    pub fn chains_odd_even(&self) -> bool {
+        self.get(6) & 0x02 != 0
+    }
+    /// Whether a read comes from planes 0 and 2 at even addresses, 1 and 3 at odd ones.
     pub fn odd_even(&self) -> bool {
         self.get(5) & 0x10 != 0
     }

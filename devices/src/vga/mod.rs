@@ -1,10 +1,11 @@
 //! A VGA with the Bochs display interface, as a PCI function (1234h:1111h).
 //!
 //! After IBM's "VGA and XGA Video Subsystem" (1992) and the public description of the Bochs VBE
-//! interface. Video memory is the board's: byte plane `p` of plane address `a` lies at `a * 4 + p`,
-//! so that 256-colour modes and the linear framebuffer see consecutive bytes. As a consequence
-//! chain-4 and odd/even addressing keep characters and pixels at consecutive plane addresses, and
-//! the CRTC's word and doubleword modes change nothing in what is displayed.
+//! interface. Video memory is the board's: the byte of plane `p` at plane address `a` lies at
+//! `a * 4 + p`. Chain-4 addressing reaches byte `n` at `n`, so that it and the linear framebuffer
+//! agree; the display does the same while chain-4 is on. (A VGA spreads those bytes over plane
+//! addresses that are multiples of four: pixels written with chain-4 on and looked at with it off
+//! are elsewhere than there.)
 //!
 //! Registers:
 //!
@@ -16,7 +17,8 @@
 //! Memory windows: 0 is A0000h–BFFFFh, 1 the linear framebuffer (BAR 0), 2 the registers (BAR 2:
 //! VGA ports 3C0h–3DFh at 400h, the Bochs registers at 500h).
 //! Not emulated: the vertical retrace interrupt, display skew, EGA light pen, feature connector,
-//! EDID, mid-frame register changes (a frame shows the registers as they are when it is drawn).
+//! EDID, the border, mid-frame register changes (a frame shows the registers as they are when it is
+//! drawn).
 
 #![allow(clippy::precedence, reason = "shifts before masks is how register layouts are written")]
 
@@ -25,12 +27,14 @@ mod crtc;
 mod dac;
 mod dispi;
 mod graphics;
+mod picture;
 mod render;
 mod sequencer;
 #[cfg(test)]
 mod tests;
 
-pub use render::{Frame, TextScreen, unicode};
+pub use picture::{Frame, Rectangle, Viewer};
+pub use render::{TextScreen, unicode};
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +45,8 @@ use crtc::Crtc;
 use dac::Dac;
 use dispi::Dispi;
 use graphics::{Graphics, spread};
+use picture::{Picture, Written};
+use render::{Look, Scratch};
 use sequencer::Sequencer;
 
 /// Number of the window at A0000h–BFFFFh.
@@ -72,8 +78,13 @@ struct State {
 pub struct Vga {
     config: ConfigSpace,
     state: State,
-    /// The last picture; no part of the state.
-    pixels: Vec<u32>,
+    // What follows serves the display and is no part of the state.
+    written: Written,
+    /// A register that may change the picture was written since it was last drawn.
+    touched: bool,
+    look: Look,
+    picture: Picture,
+    scratch: Scratch,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -95,7 +106,15 @@ impl Vga {
             Some(size) => config.with_bar(6, BarKind::Rom { size }),
             None => config,
         };
-        let mut vga = Vga { config, state: State::default(), pixels: Vec::new() };
+        let mut vga = Vga {
+            config,
+            state: State::default(),
+            written: Written::new(video_bytes as usize),
+            touched: true,
+            look: Look::default(),
+            picture: Picture::default(),
+            scratch: Scratch::default(),
+        };
         vga.reset();
         vga
     }
@@ -180,6 +199,8 @@ impl Vga {
 
     fn write_port(&mut self, port: u16, value: u8) -> Option<()> {
         let wide = self.state.dispi.wide_dac();
+        // All but the index registers.
+        self.touched |= !matches!(port, 0x3c4 | 0x3c7 | 0x3c8 | 0x3ce | 0x3b4 | 0x3d4);
         let state = &mut self.state;
         match port {
             0x3c0 => state.attribute.write(value),
@@ -204,7 +225,9 @@ impl Vga {
     }
 
     fn write_dispi(&mut self, cx: &mut Access<'_>, index: u16, value: u16) {
+        self.touched = true;
         if self.state.dispi.write(index, value, cx.video) {
+            self.written.note_range(0, cx.video.len());
             // The window at A0000h becomes a plain 64 KiB view of video memory.
             let (graphics, sequencer) = (&mut self.state.graphics, &mut self.state.sequencer);
             graphics.set(6, graphics.get(6) & !0x0c | 0x05);
@@ -237,9 +260,10 @@ impl Vga {
             let at = offset & 0x1_ffff;
             return (at & !3, Some(at as u8 & 3));
         }
-        if state.graphics.odd_even() {
-            let plane = offset as u8 & 1;
-            return ((offset & 0x1_fffe) << 1, Some(plane));
+        if state.graphics.chains_odd_even() {
+            // The lowest address bit is replaced by the highest of a window of 128 KiB.
+            let address = offset & 0xfffe | offset >> 16 & 1;
+            return (address * 4, None);
         }
         ((offset & 0xffff) * 4, None)
     }
@@ -255,11 +279,10 @@ impl Vga {
         if graphics.get(5) & 8 != 0 {
             return Some(graphics.compare());
         }
-        let odd_even = graphics.odd_even() && !self.state.sequencer.chain_four();
         let plane = match selected {
-            Some(plane) if odd_even => graphics.read_plane() & 2 | plane,
             Some(plane) => plane,
-            None => graphics.read_plane(),
+            None if self.state.dispi.enabled() || !graphics.odd_even() => graphics.read_plane(),
+            None => graphics.read_plane() & 2 | offset as u8 & 1,
         };
         latch.get(usize::from(plane & 3)).copied()
     }
@@ -267,13 +290,11 @@ impl Vga {
     fn write_byte(&mut self, video: &mut [u8], offset: u64, data: u8) -> Option<()> {
         let (place, selected) = self.place(self.decode(offset)?);
         let state = &self.state;
-        let odd_even = state.graphics.odd_even() && !state.sequencer.chain_four() && !state.dispi.enabled();
         let mut mask = state.sequencer.plane_mask();
         mask &= match selected {
-            // Odd/even addressing writes both planes of its parity.
-            Some(plane) if odd_even => 0b0101 << plane,
             Some(plane) => 1 << plane,
-            None => 0x0f,
+            None if state.dispi.enabled() || !state.sequencer.odd_even() => 0x0f,
+            None => 0b0101 << (offset & 1),
         };
         let new = state.graphics.compose(data);
         let cells = video.get_mut(place..place + 4)?;
@@ -282,6 +303,8 @@ impl Vga {
             let shift = 8 * lane as u32;
             *cell = *cell & (keep >> shift) as u8 | (new & !keep).wrapping_shr(shift) as u8;
         }
+        self.written.note(place);
+        self.written.shapes |= mask & 4 != 0;
         Some(())
     }
 }
@@ -372,6 +395,7 @@ impl Mmio for Vga {
             FRAMEBUFFER_WINDOW => {
                 let at = usize::try_from(offset).ok()?;
                 cx.video.get_mut(at..at.checked_add(bytes.len())?)?.copy_from_slice(bytes);
+                self.written.note_range(at, bytes.len());
                 Some(())
             }
             REGISTER_WINDOW => match offset {
@@ -412,6 +436,7 @@ impl Device for Vga {
     fn reset(&mut self) {
         self.config.reset();
         self.state = State { enabled: 1, ..State::default() };
+        self.touched = true;
     }
     fn port_io(&mut self) -> Option<&mut dyn PortIo> {
         Some(self)
@@ -423,7 +448,7 @@ impl Device for Vga {
         Some(self)
     }
     fn save(&self) -> Saved {
-        let Self { config, state, pixels: _ } = self;
+        let Self { config, state, written: _, touched: _, look: _, picture: _, scratch: _ } = self;
         Saved::of(&SavedState { config: config.save(), state: state.clone() })
     }
     fn restore(&mut self, state: &Saved) -> Result<(), RestoreError> {
@@ -436,6 +461,7 @@ impl Device for Vga {
         }
         self.config.restore(&config)?;
         self.state = state;
+        self.touched = true;
         Ok(())
     }
 }

@@ -2,22 +2,15 @@
 //!
 //! A frame has one pixel per dot of the monitor and one row per scan line, so that 320 by 200
 //! modes come out as 640 by 400. The size is bounded by the registers: 256 characters of 9 dots,
-//! doubled, by 1024 lines.
+//! doubled, by 1024 lines; 2560 by 1600 in modes of the Bochs interface.
+//!
+//! A line is drawn when a register has changed that matters to the picture, or when video memory
+//! behind the line has been written. Rows that come out as they were are not new to any viewer.
 
-use super::Vga;
 use super::dispi::Layout;
+use super::picture::{Frame, Viewer};
+use super::{State, Vga};
 use crate::device::Time;
-
-/// One picture.
-#[derive(Clone, Copy, Debug)]
-pub struct Frame<'a> {
-    /// Pixels per row.
-    pub width: usize,
-    /// Rows.
-    pub height: usize,
-    /// `width * height` pixels, 00RRGGBB.
-    pub pixels: &'a [u32],
-}
 
 /// The contents of a text mode screen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,10 +19,19 @@ pub struct TextScreen {
     pub columns: usize,
     /// Rows.
     pub rows: usize,
-    /// Character code and attribute, row by row.
+    /// Character code and attribute, row by row. The low four bits of the attribute are the
+    /// colour of the character, the high four that of the ground; see `blinking`.
     pub cells: Vec<(u8, u8)>,
-    /// Column and row of the cursor when it is shown on the screen.
+    /// Column and row of the cursor when it is shown on the screen. It blinks, whatever the time.
     pub cursor: Option<(usize, usize)>,
+    /// First and last scan line of the cursor, counted from the top of the character.
+    pub cursor_lines: (usize, usize),
+    /// Scan lines of a character.
+    pub character_height: usize,
+    /// Bit 7 of an attribute makes the character blink, and the ground has eight colours only.
+    pub blinking: bool,
+    /// What the sixteen colours look like, 00RRGGBBh.
+    pub palette: [u32; 16],
 }
 
 impl TextScreen {
@@ -72,11 +74,113 @@ fn planes(video: &[u8], address: u32) -> [u8; 4] {
     }
 }
 
+/// Everything but video memory that the picture depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Look {
+    /// What of the Bochs interface, while it is enabled.
+    layout: Option<Layout>,
+    sequencer: [u8; 3],
+    graphics: [u8; 2],
+    crtc: Vec<u8>,
+    attribute: Vec<u8>,
+    dark: bool,
+    /// DAC entries as 00RRGGBB; all 256.
+    dac: Vec<u32>,
+    /// Colours of four-bit pixels.
+    colors: [u32; 16],
+    cursor_on: bool,
+    blink_on: bool,
+}
+
+/// Buffers that are kept from one line to the next.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    line: Vec<u32>,
+    planes: Vec<u8>,
+    cells: Vec<Cell>,
+}
+
+/// Where the beam is in video memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Beam {
+    /// Address counter at the beginning of the line.
+    counter: u32,
+    /// Scan line of the row.
+    scan: u32,
+    /// Dots by which the line is moved to the left.
+    pan: u32,
+    /// Second showing of a doubled line.
+    again: bool,
+}
+
+/// One character of a row, ready to be drawn.
+#[derive(Clone, Copy, Debug)]
+struct Cell {
+    /// Plane address of its shape.
+    shape: u32,
+    front: u32,
+    back: u32,
+    /// What the cursor is drawn in, if it stands here.
+    cursor: Option<u32>,
+    /// The ninth dot is like the eighth.
+    joined: bool,
+    underlined: bool,
+}
+
+impl State {
+    fn is_text(&self) -> bool {
+        !self.graphics.is_graphics()
+    }
+    /// Plane address of `column` in a line that begins at `counter`.
+    fn address(&self, counter: u32, column: u32, scan: u32) -> u32 {
+        let counter = counter.wrapping_add(column >> self.crtc.count_shift());
+        if self.sequencer.chain_four() { counter & 0xffff } else { self.crtc.plane_address(counter, scan) }
+    }
+    fn dots(&self) -> u32 {
+        if self.is_text() && !self.sequencer.eight_dots() { 9 } else { 8 }
+    }
+    fn first_line(&self) -> Beam {
+        let pan = u32::from(self.attribute.get(0x13));
+        // With nine dots a character, 8 is no movement, and 0 is one dot.
+        let pan = match (self.dots(), pan) {
+            (9, 8..) => 0,
+            (9, pan) => pan + 1,
+            (_, pan) => pan & 7,
+        };
+        let counter = self.crtc.start() + self.crtc.byte_panning();
+        Beam { counter, scan: self.crtc.preset_row_scan(), pan, again: false }
+    }
+    /// The line that follows `beam`, which is line `y`.
+    fn next_line(&self, beam: Beam, y: u32) -> Beam {
+        if y == self.crtc.line_compare() {
+            let top_only = self.attribute.pan_top_only();
+            let counter = if top_only { 0 } else { self.crtc.byte_panning() };
+            return Beam { counter, scan: 0, pan: if top_only { 0 } else { beam.pan }, again: false };
+        }
+        if self.crtc.double_scan() && !beam.again {
+            return Beam { again: true, ..beam };
+        }
+        let scan = (beam.scan + 1) & 0x1f;
+        if scan == self.crtc.row_height() & 0x1f {
+            Beam { counter: beam.counter.wrapping_add(self.crtc.pitch()), scan: 0, again: false, ..beam }
+        } else {
+            Beam { scan, again: false, ..beam }
+        }
+    }
+    /// Size of the picture in dots and lines.
+    fn size(&self) -> (usize, usize) {
+        let doubled = if self.sequencer.half_clock() { 2 } else { 1 };
+        let size = ((self.crtc.columns() * self.dots() * doubled) as usize, self.crtc.lines() as usize);
+        // The registers of an adapter that nobody has set up yet give a few dots.
+        if self.crtc.synchronises() || (size.0 >= 320 && size.1 >= 200) { size } else { (640, 480) }
+    }
+}
+
 impl Vga {
     /// Whether a text mode is shown.
     #[must_use]
     pub fn is_text(&self) -> bool {
-        !self.state.dispi.enabled() && !self.state.graphics.is_graphics()
+        !self.state.dispi.enabled() && self.state.is_text()
     }
 
     /// The text on the screen, or `None` in a graphics mode.
@@ -85,153 +189,224 @@ impl Vga {
         if !self.is_text() {
             return None;
         }
-        let crtc = &self.state.crtc;
-        let columns = crtc.columns();
-        let rows = (self.lines() / crtc.row_height()).max(1);
-        let (start, pitch) = (crtc.start(), crtc.pitch());
-        let mut cells = Vec::with_capacity((columns * rows) as usize);
-        for row in 0..rows {
-            for column in 0..columns {
-                let [code, attribute, ..] = planes(video, start + row * pitch + column);
-                cells.push((code, attribute));
-            }
-        }
-        let distance = crtc.cursor().wrapping_sub(start) & 0xffff;
-        let place = distance.checked_div(pitch).zip(distance.checked_rem(pitch));
-        let cursor = place
-            .filter(|(row, column)| *row < rows && *column < columns && crtc.cursor_shape().is_some())
-            .map(|(row, column)| (column as usize, row as usize));
-        Some(TextScreen { columns: columns as usize, rows: rows as usize, cells, cursor })
-    }
-
-    /// Displayed scan lines.
-    fn lines(&self) -> u32 {
-        self.state.crtc.lines()
-    }
-
-    /// Draws the picture that the monitor shows at `now`.
-    pub fn render(&mut self, video: &[u8], now: Time) -> Frame<'_> {
-        let mut pixels = std::mem::take(&mut self.pixels);
-        let (width, height) = if self.state.dispi.enabled() {
-            let layout = self.state.dispi.layout();
-            self.draw_dispi(video, layout, &mut pixels);
-            (layout.width, layout.height)
-        } else {
-            self.draw_vga(video, now, &mut pixels)
-        };
-        self.pixels = pixels;
-        Frame { width, height, pixels: &self.pixels }
-    }
-
-    fn draw_dispi(&self, video: &[u8], layout: Layout, pixels: &mut Vec<u32>) {
-        let Layout { width, height, depth, start, pitch } = layout;
-        pixels.clear();
-        pixels.resize(width * height, 0);
-        let palette: Vec<u32> = (0..=255).map(|index| self.rgb(index)).collect();
-        let colors: [u32; 16] = std::array::from_fn(|color| self.rgb(self.state.attribute.color(color as u8)));
-        let bytes = usize::from(depth.div_ceil(8));
-        for (y, row) in pixels.chunks_exact_mut(width.max(1)).enumerate() {
-            let line = start + y * pitch;
-            if depth == 4 {
-                for (x, pixel) in row.iter_mut().enumerate() {
-                    let at = (line + x / 8) * 4;
-                    let Some(&[a, b, c, d]) = video.get(at..at + 4) else { break };
-                    let bit = |plane: u8| plane >> (7 - x % 8) & 1;
-                    let color = bit(a) | bit(b) << 1 | bit(c) << 2 | bit(d) << 3;
-                    *pixel = colors.get(usize::from(color)).copied().unwrap_or(0);
-                }
-                continue;
-            }
-            let source = video.get(line..).unwrap_or_default();
-            for (pixel, source) in row.iter_mut().zip(source.chunks_exact(bytes)) {
-                *pixel = match (depth, source) {
-                    (8, [index]) => palette.get(usize::from(*index)).copied().unwrap_or(0),
-                    (15, [low, high]) => {
-                        let value = u32::from(u16::from_le_bytes([*low, *high]));
-                        five(value >> 10) << 16 | five(value >> 5) << 8 | five(value)
-                    }
-                    (16, [low, high]) => {
-                        let value = u32::from(u16::from_le_bytes([*low, *high]));
-                        let green = value >> 5 & 0x3f;
-                        five(value >> 11) << 16 | (green << 2 | green >> 4) << 8 | five(value)
-                    }
-                    (_, [blue, green, red, ..]) => u32::from(*red) << 16 | u32::from(*green) << 8 | u32::from(*blue),
-                    _ => 0,
-                };
-            }
-        }
-    }
-
-    fn draw_vga(&self, video: &[u8], now: Time, pixels: &mut Vec<u32>) -> (usize, usize) {
         let state = &self.state;
-        let crtc = &state.crtc;
-        let text = !state.graphics.is_graphics();
-        let dots: u32 = if text && !state.sequencer.eight_dots() { 9 } else { 8 };
-        let columns = crtc.columns();
-        // In 256-colour modes the shift register gives a pixel every other dot.
-        let wide = state.graphics.shift_256() && !text;
-        let repeat = if state.sequencer.half_clock() { 2 } else { 1 };
-        let width = (columns * dots * repeat) as usize;
-        let height = self.lines() as usize;
-        pixels.clear();
-        pixels.resize(width * height, 0);
-        if state.sequencer.screen_off() || !state.attribute.display_on() {
-            return (width, height);
+        let columns = state.crtc.columns();
+        let (mut cells, mut rows, mut cursor) = (Vec::new(), 0, None);
+        let mut beam = state.first_line();
+        let mut shown = None;
+        for y in 0..state.crtc.lines() {
+            // A row begins where its address is new; one that begins above the screen counts too.
+            if shown != Some(beam.counter) || (beam.scan == 0 && !beam.again) {
+                shown = Some(beam.counter);
+                for column in 0..columns {
+                    let [code, attribute, ..] = planes(video, state.address(beam.counter, column, beam.scan));
+                    cells.push((code, attribute));
+                }
+                let distance = state.crtc.cursor().wrapping_sub(beam.counter) & 0xffff;
+                if distance < columns && state.crtc.cursor_shape().is_some() {
+                    cursor = Some((distance as usize, rows));
+                }
+                rows += 1;
+            }
+            beam = state.next_line(beam, y);
         }
-        let colors: Vec<u32> = if wide {
-            (0..=255).map(|index| self.rgb(index)).collect()
-        } else {
-            (0..16).map(|color| self.rgb(state.attribute.color(color))).collect()
-        };
-        let frame = now.0 / self.frame_time();
-        let painter = Painter { vga: self, video, dots, cursor_on: frame & 8 == 0, characters_on: frame & 16 == 0 };
+        let (first, last) = state.crtc.cursor_shape().unwrap_or((0, 0));
+        Some(TextScreen {
+            columns: columns as usize,
+            rows,
+            cells,
+            cursor,
+            cursor_lines: (first as usize, last as usize),
+            character_height: state.crtc.row_height() as usize,
+            blinking: state.attribute.blink(),
+            palette: self.colors(),
+        })
+    }
 
-        let pan = u32::from(state.attribute.get(0x13));
-        let mut pan = match (dots, pan) {
-            (9, 8..) => 0,
-            (9, pan) => pan + 1,
-            (_, pan) => pan & 7,
+    /// Video memory was written by other means than this adapter's own windows: `length` bytes
+    /// from `offset`.
+    pub fn note_written(&mut self, offset: usize, length: usize) {
+        self.written.note_range(offset, length);
+    }
+
+    /// What the monitor shows at `now`, and what of it is new to `viewer`.
+    pub fn frame(&mut self, video: &[u8], now: Time, viewer: &mut Viewer) -> Frame<'_> {
+        self.draw(video, now);
+        let aspect = match self.look.layout {
+            Some(_) => (1, 1),
+            None => {
+                let (across, down) = (4 * self.picture.height as u32, 3 * self.picture.width as u32);
+                let common = common_divisor(across, down);
+                (across / common, down / common)
+            }
         };
-        let row_height = crtc.row_height();
-        let double = crtc.get(9) & 0x80 != 0;
-        let line_compare = crtc.line_compare();
-        let mut address = crtc.start() + u32::from(crtc.get(8) >> 5 & 3);
-        let mut scan = u32::from(crtc.get(8) & 0x1f);
-        let mut second = false;
-        let mut line: Vec<u8> = Vec::with_capacity(width + 16);
-        for (y, row) in pixels.chunks_exact_mut(width.max(1)).enumerate() {
-            line.clear();
-            if text {
-                painter.text_line(address, scan, columns + 1, &mut line);
-            } else {
-                painter.graphics_line(address, scan, columns + 1, &mut line);
-            }
-            let shown = line.iter().skip(pan as usize);
-            for (pixels, index) in row.chunks_mut(repeat as usize).zip(shown) {
-                pixels.fill(colors.get(usize::from(*index)).copied().unwrap_or(0));
-            }
-            if y as u32 == line_compare {
-                (address, scan, second) = (0, 0, false);
-                if state.attribute.pan_top_only() {
-                    pan = 0;
-                }
-            } else if double && !second {
-                second = true;
-            } else {
-                second = false;
-                scan = (scan + 1) & 0x1f;
-                if scan == row_height & 0x1f {
-                    scan = 0;
-                    address = address.wrapping_add(crtc.pitch());
-                }
-            }
-        }
-        (width, height)
+        self.picture.show(viewer, aspect)
     }
 
     fn rgb(&self, index: u8) -> u32 {
         self.state.dac.rgb(index, self.state.dispi.wide_dac())
     }
+    fn colors(&self) -> [u32; 16] {
+        std::array::from_fn(|color| self.rgb(self.state.attribute.color(color as u8)))
+    }
+
+    /// Whether the cursor and whether blinking characters show at `now`. The cursor has a period
+    /// of 16 frames, characters and graphics one of 32.
+    fn phases(&self, now: Time) -> (bool, bool) {
+        let state = &self.state;
+        if self.state.dispi.enabled() {
+            return (true, true);
+        }
+        let frame = now.0 / self.frame_time();
+        let has_cursor = state.is_text() && state.crtc.cursor_shape().is_some();
+        (!has_cursor || frame & 8 == 0, !state.attribute.blink() || frame & 16 == 0)
+    }
+
+    fn look(&self, cursor_on: bool, blink_on: bool) -> Look {
+        let state = &self.state;
+        Look {
+            layout: self.state.dispi.enabled().then(|| self.state.dispi.layout()),
+            sequencer: [state.sequencer.get(1), state.sequencer.get(3), state.sequencer.get(4) & 0x08],
+            graphics: [state.graphics.get(5) & 0x60, state.graphics.get(6) & 1],
+            crtc: state.crtc.registers().to_vec(),
+            attribute: state.attribute.registers().to_vec(),
+            dark: state.sequencer.screen_off() || !state.attribute.display_on() || !state.crtc.synchronises(),
+            dac: (0..=255).map(|index| self.rgb(index)).collect(),
+            colors: self.colors(),
+            cursor_on,
+            blink_on,
+        }
+    }
+
+    /// Brings the picture up to date.
+    fn draw(&mut self, video: &[u8], now: Time) {
+        let (cursor_on, blink_on) = self.phases(now);
+        let mut whole = false;
+        if self.touched || (cursor_on, blink_on) != (self.look.cursor_on, self.look.blink_on) {
+            self.touched = false;
+            let look = self.look(cursor_on, blink_on);
+            whole = look != self.look;
+            self.look = look;
+        }
+        if !whole && !self.written.any() {
+            return;
+        }
+        let (width, height) = match self.look.layout {
+            Some(layout) => (layout.width, layout.height),
+            None => self.state.size(),
+        };
+        whole |= self.picture.begin(width, height);
+        match self.look.layout {
+            Some(layout) => self.draw_dispi(video, layout, whole),
+            None if !self.look.dark => self.draw_vga(video, whole),
+            None if whole => {
+                self.scratch.line.clear();
+                self.scratch.line.resize(width, 0);
+                (0..height).for_each(|y| self.picture.put(y, &self.scratch.line));
+            }
+            None => {}
+        }
+        self.written.clear();
+    }
+
+    fn draw_dispi(&mut self, video: &[u8], layout: Layout, whole: bool) {
+        let Layout { width, height, depth, start, pitch } = layout;
+        let scale = if depth == 4 { 4 } else { 1 };
+        let bytes = if depth == 4 { width.div_ceil(8) * 4 } else { width * usize::from(depth.div_ceil(8)) };
+        let line = &mut self.scratch.line;
+        for y in 0..height {
+            let from = (start + y * pitch) * scale;
+            if !whole && !self.written.hits(from, from + bytes) {
+                continue;
+            }
+            let source = video.get(from..).unwrap_or_default();
+            let source = source.get(..bytes).unwrap_or(source);
+            line.clear();
+            match depth {
+                4 => {
+                    for cell in source.chunks_exact(4) {
+                        let nibbles = nibbles(cell);
+                        line.extend(nibbles.map(|color| color_of(&self.look.colors, color)));
+                    }
+                }
+                8 => line.extend(source.iter().map(|index| color_of(&self.look.dac, *index))),
+                15 => line.extend(source.chunks_exact(2).map(|pixel| {
+                    let value = pixel_16(pixel);
+                    five(value >> 10) << 16 | five(value >> 5) << 8 | five(value)
+                })),
+                16 => line.extend(source.chunks_exact(2).map(|pixel| {
+                    let value = pixel_16(pixel);
+                    let green = value >> 5 & 0x3f;
+                    five(value >> 11) << 16 | (green << 2 | green >> 4) << 8 | five(value)
+                })),
+                24 => line.extend(source.chunks_exact(3).map(|pixel| match *pixel {
+                    [blue, green, red] => u32::from_le_bytes([blue, green, red, 0]),
+                    _ => 0,
+                })),
+                _ => line.extend(source.chunks_exact(4).map(|pixel| match *pixel {
+                    [blue, green, red, _] => u32::from_le_bytes([blue, green, red, 0]),
+                    _ => 0,
+                })),
+            }
+            line.resize(width, 0);
+            self.picture.put(y, line);
+        }
+    }
+
+    fn draw_vga(&mut self, video: &[u8], whole: bool) {
+        let state = &self.state;
+        let (width, height) = state.size();
+        let text = state.is_text();
+        let columns = state.crtc.columns() + 1;
+        let doubled = if state.sequencer.half_clock() { 2 } else { 1 };
+        let whole = whole || (text && self.written.shapes);
+        let painter = Painter { state, look: &self.look, video, columns };
+        let Scratch { line, planes, cells } = &mut self.scratch;
+        let mut beam = state.first_line();
+        // What stands in `line`, and in `cells`.
+        let mut drawn = None;
+        let mut row = None;
+        for y in 0..height {
+            let place = Beam { again: false, ..beam };
+            if whole || painter.is_written(beam, &self.written) {
+                if drawn != Some(place) {
+                    drawn = Some(place);
+                    line.clear();
+                    if text {
+                        let key = (beam.counter, if state.crtc.interleaves() { beam.scan & 3 } else { 0 });
+                        if row != Some(key) {
+                            row = Some(key);
+                            painter.cells(beam, cells);
+                        }
+                        painter.text_line(beam.scan, cells, line);
+                    } else {
+                        painter.fetch(beam, planes);
+                        painter.graphics_line(planes, line);
+                    }
+                    line.drain(..(beam.pan as usize).min(line.len()));
+                    if doubled == 2 {
+                        let dots = line.len();
+                        line.resize(dots * 2, 0);
+                        for at in (0..dots).rev() {
+                            let dot = line.get(at).copied().unwrap_or(0);
+                            line.get_mut(2 * at..2 * at + 2).unwrap_or_default().fill(dot);
+                        }
+                    }
+                    line.resize(width, 0);
+                }
+                self.picture.put(y, line);
+            }
+            beam = state.next_line(beam, y as u32);
+        }
+    }
+}
+
+fn common_divisor(a: u32, b: u32) -> u32 {
+    let (mut a, mut b) = (a.max(1), b.max(1));
+    while let Some(rest) = a.checked_rem(b) {
+        (a, b) = (b, rest);
+    }
+    a
 }
 
 /// Five bits to eight.
@@ -240,76 +415,172 @@ fn five(value: u32) -> u32 {
     value << 3 | value >> 2
 }
 
-/// Draws single scan lines as colour numbers, one per dot.
+fn pixel_16(bytes: &[u8]) -> u32 {
+    match *bytes {
+        [low, high] => u32::from(u16::from_le_bytes([low, high])),
+        _ => 0,
+    }
+}
+
+fn color_of(colors: &[u32], index: u8) -> u32 {
+    colors.get(usize::from(index)).copied().unwrap_or(0)
+}
+
+/// One bit per byte, the highest bit first: the dots of one plane.
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+const DOTS: [u64; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut bit = 0;
+        while bit < 8 {
+            if byte & 0x80 >> bit != 0 {
+                table[byte] |= 1 << (8 * bit);
+            }
+            bit += 1;
+        }
+        byte += 1;
+    }
+    table
+};
+
+/// Eight four-bit pixels from a byte of each of four planes.
+fn nibbles(planes: &[u8]) -> [u8; 8] {
+    let mut dots = 0;
+    for (plane, byte) in planes.iter().take(4).enumerate() {
+        dots |= DOTS.get(usize::from(*byte)).copied().unwrap_or(0) << plane;
+    }
+    dots.to_le_bytes()
+}
+
+/// Draws single scan lines.
 struct Painter<'a> {
-    vga: &'a Vga,
+    state: &'a State,
+    look: &'a Look,
     video: &'a [u8],
-    dots: u32,
-    cursor_on: bool,
-    characters_on: bool,
+    /// Characters of a line and one more, of which panning shows a part.
+    columns: u32,
 }
 
 impl Painter<'_> {
-    fn text_line(&self, address: u32, scan: u32, columns: u32, line: &mut Vec<u8>) {
-        let state = &self.vga.state;
-        let attribute = &state.attribute;
-        let (map_b, map_a) = state.sequencer.character_maps();
-        let cursor =
-            state.crtc.cursor_shape().filter(|(first, last)| self.cursor_on && (*first..=*last).contains(&scan));
-        let cursor_at = state.crtc.cursor() & 0xffff;
-        let underline = u32::from(state.crtc.get(0x14) & 0x1f);
-        for column in 0..columns {
-            let at = address.wrapping_add(column) & 0xffff;
-            let [code, color, ..] = planes(self.video, at);
-            let map = if color & 8 != 0 { map_a } else { map_b };
-            let mut shape = planes(self.video, map + u32::from(code) * 32 + scan)[2];
-            let (mut front, mut back) = (color & 0x0f, color >> 4);
+    /// Place in video memory of a line whose columns lie there one after the other: first and last
+    /// plane address.
+    fn span(&self, beam: Beam) -> Option<(usize, usize)> {
+        let last = self.columns.saturating_sub(1);
+        let [first, second, end] =
+            [0, 1, last].map(|column| self.state.address(beam.counter, column, beam.scan) as usize);
+        let step = second.checked_sub(first)?;
+        (end.checked_sub(first)? == step * last as usize).then_some((first, end))
+    }
+    fn is_written(&self, beam: Beam, written: &super::picture::Written) -> bool {
+        match self.span(beam) {
+            Some((first, last)) => written.hits(first * 4, (last + 1) * 4),
+            None => written.hits(0, 0x4_0000),
+        }
+    }
+
+    /// The characters of the row in which `beam` is.
+    fn cells(&self, beam: Beam, cells: &mut Vec<Cell>) {
+        let attribute = &self.state.attribute;
+        let (map_b, map_a) = self.state.sequencer.character_maps();
+        let cursor_at = self.state.crtc.cursor();
+        let color = |color: u8| color_of(&self.look.colors, color);
+        cells.clear();
+        cells.extend((0..self.columns).map(|column| {
+            let [code, style, ..] = planes(self.video, self.state.address(beam.counter, column, beam.scan));
+            let map = if style & 8 != 0 { map_a } else { map_b };
+            let (front, mut back) = (style & 0x0f, style >> 4);
+            let mut shown = front;
             if attribute.blink() {
                 back &= 7;
-                if color & 0x80 != 0 && !self.characters_on {
-                    front = back;
+                if style & 0x80 != 0 && !self.look.blink_on {
+                    shown = back;
                 }
             }
-            if attribute.monochrome() && color & 7 == 1 && scan == underline {
+            let is_cursor = self.look.cursor_on && beam.counter.wrapping_add(column) & 0xffff == cursor_at;
+            Cell {
+                shape: map + u32::from(code) * 32,
+                front: color(shown),
+                back: color(back),
+                cursor: is_cursor.then(|| color(front)),
+                joined: attribute.line_graphics() && (0xc0..=0xdf).contains(&code),
+                underlined: attribute.monochrome() && style & 0x77 == 1,
+            }
+        }));
+    }
+
+    fn text_line(&self, scan: u32, cells: &[Cell], line: &mut Vec<u32>) {
+        let crtc = &self.state.crtc;
+        let cursor = crtc.cursor_shape().is_some_and(|(first, last)| (first..=last).contains(&scan));
+        let underline = scan == u32::from(crtc.get(0x14) & 0x1f);
+        let nine = self.state.dots() == 9;
+        for cell in cells {
+            if cursor && let Some(color) = cell.cursor {
+                line.extend([color; 8]);
+                if nine {
+                    line.push(color);
+                }
+                continue;
+            }
+            let mut shape = planes(self.video, cell.shape + scan)[2];
+            if underline && cell.underlined {
                 shape = 0xff;
             }
-            if cursor.is_some() && at == cursor_at {
-                back = front;
-            }
-            line.extend((0..8).map(|bit| if shape << bit & 0x80 != 0 { front } else { back }));
-            if self.dots == 9 {
-                let joined = attribute.line_graphics() && (0xc0..=0xdf).contains(&code) && shape & 1 != 0;
-                line.push(if joined { front } else { back });
+            let dot = |bit: u8| if shape & bit != 0 { cell.front } else { cell.back };
+            line.extend([0x80, 0x40, 0x20, 0x10, 8, 4, 2, 1].map(dot));
+            if nine {
+                let full = underline && cell.underlined;
+                line.push(if (cell.joined && shape & 1 != 0) || full { cell.front } else { cell.back });
             }
         }
     }
 
-    fn graphics_line(&self, address: u32, scan: u32, columns: u32, line: &mut Vec<u8>) {
-        let state = &self.vga.state;
-        let mode = state.crtc.get(0x17);
-        for column in 0..columns {
-            let mut at = address.wrapping_add(column);
-            // Scan line bits in place of address bits, for the layouts of CGA and Hercules. In
-            // word mode a plane address counts two bytes of the processor's.
-            if mode & 1 == 0 {
-                let bit = if mode & 0x40 == 0 { 12 } else { 13 };
-                at = at & !(1 << bit) | (scan & 1) << bit;
-            }
-            if mode & 2 == 0 {
-                at = at & !0x2000 | (scan >> 1 & 1) << 13;
-            }
-            let [a, b, c, d] = planes(self.video, at);
-            if state.graphics.shift_256() {
-                line.extend([a, a, b, b, c, c, d, d]);
-            } else if state.graphics.shift_interleave() {
-                for (low, high) in [(a, c), (b, d)] {
-                    line.extend([6, 4, 2, 0].map(|shift| low >> shift & 3 | (high >> shift & 3) << 2));
+    /// Fetches the four planes of every column of a line.
+    fn fetch(&self, beam: Beam, bytes: &mut Vec<u8>) {
+        bytes.clear();
+        if let Some((first, last)) = self.span(beam)
+            && last - first + 1 == self.columns as usize
+            && let Some(source) = self.video.get(first * 4..(last + 1) * 4)
+        {
+            bytes.extend_from_slice(source);
+            return;
+        }
+        for column in 0..self.columns {
+            bytes.extend(planes(self.video, self.state.address(beam.counter, column, beam.scan)));
+        }
+    }
+
+    fn graphics_line(&self, bytes: &[u8], line: &mut Vec<u32>) {
+        let (graphics, attribute) = (&self.state.graphics, &self.state.attribute);
+        let eight_bits = attribute.eight_bits();
+        if graphics.shift_256() && eight_bits {
+            // Each byte is a pixel of two dots.
+            line.extend(bytes.iter().flat_map(|index| [color_of(&self.look.dac, *index); 2]));
+            return;
+        }
+        // With blinking on, the highest bit of every pixel changes with the phase.
+        let invert = if self.look.blink_on { 0 } else { 8 };
+        for cell in bytes.chunks_exact(4) {
+            let dots: [u8; 8] = match *cell {
+                [a, b, c, d] if graphics.shift_256() => {
+                    [a >> 4, a & 15, b >> 4, b & 15, c >> 4, c & 15, d >> 4, d & 15]
+                }
+                [a, b, c, d] if graphics.shift_interleave() => {
+                    let pixel = |low: u8, high: u8, shift: u8| low >> shift & 3 | (high >> shift & 3) << 2;
+                    std::array::from_fn(|dot| {
+                        let shift = 6 - 2 * (dot as u8 & 3);
+                        if dot < 4 { pixel(a, c, shift) } else { pixel(b, d, shift) }
+                    })
+                }
+                _ => nibbles(cell),
+            };
+            if eight_bits {
+                for pair in dots.chunks_exact(2) {
+                    let [high, low] = *pair else { continue };
+                    line.extend([color_of(&self.look.dac, high << 4 | low); 2]);
                 }
             } else {
-                line.extend([7u8, 6, 5, 4, 3, 2, 1, 0].map(|shift| {
-                    let bit = |plane: u8| plane >> shift & 1;
-                    bit(a) | bit(b) << 1 | bit(c) << 2 | bit(d) << 3
-                }));
+                line.extend(dots.map(|dot| color_of(&self.look.colors, dot ^ invert)));
             }
         }
     }

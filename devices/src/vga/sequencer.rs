@@ -41,6 +41,10 @@ impl Sequencer {
     pub fn plane_mask(&self) -> u8 {
         self.get(2)
     }
+    /// Whether a write reaches planes 0 and 2 at even addresses, 1 and 3 at odd ones.
+    pub fn odd_even(&self) -> bool {
+        self.get(4) & 0x04 == 0
+    }
     pub fn chain_four(&self) -> bool {
         self.get(4) & 0x08 != 0
     }

@@ -114,7 +114,7 @@ fn peek(bench: &mut Bench<Vga>, address: u64) -> Option<u8> {
 }
 
 fn rendered(bench: &mut Bench<Vga>) -> (usize, usize, Vec<u32>) {
-    let frame = bench.device.render(&bench.video, bench.now);
+    let frame = bench.device.frame(&bench.video, bench.now, &mut Viewer::new());
     assert_eq!(frame.pixels.len(), frame.width * frame.height);
     (frame.width, frame.height, frame.pixels.to_vec())
 }
@@ -210,8 +210,10 @@ fn chain_four_and_mode_x() {
     assert_eq!((width, height), (640, 400));
     assert_eq!(pixels[2 * 640..][..4], [shade(0x47), shade(0x47), shade(0x48), shade(0x48)]);
     assert_eq!(pixels[3 * 640], shade(0x47), "every line is shown twice");
-    // Unchained: plane 2 of plane address 80.
+    // Unchained: plane 2 of plane address 80; the CRTC counts bytes.
     indexed(&mut bench, 0x3c4, 4, 6);
+    indexed(&mut bench, 0x3d4, 0x14, 0);
+    indexed(&mut bench, 0x3d4, 0x17, 0xe3);
     indexed(&mut bench, 0x3c4, 2, 4);
     poke(&mut bench, 0xa_0050, &[0x99]);
     assert_eq!(bench.video[320..324], [0x47, 0x48, 0x99, 0]);
