@@ -3,6 +3,7 @@
 
 use crate::bus::{Bus, Cycle};
 use crate::insn::{Address, Insn, Operand, OperandKind};
+use crate::interpreter::Ways;
 use crate::memory::{Backing, GuestMemory, HostPage, PAGE};
 use crate::mmu;
 use crate::model::Model;
@@ -69,6 +70,26 @@ pub struct Env<'e> {
     /// [`INDIRECT`] somewhere else, [`LEFT`] nowhere because an operation was left (`leave` says
     /// why), [`SLOW`] where `rip` says after a look at the world.
     pub successor: u8,
+    /// Ways from block to block, for the interpreter.
+    pub ways: &'e mut Ways,
+}
+
+impl<'e> Env<'e> {
+    /// Surroundings without a budget, at the beginning of time.
+    pub fn new(memory: &'e mut GuestMemory, bus: &'e mut dyn Bus, tlb: &'e mut Tlb, ways: &'e mut Ways) -> Env<'e> {
+        Env {
+            memory,
+            bus,
+            tlb,
+            leave: Leave::Again,
+            stepping: false,
+            end_ticks: 0,
+            remaining: 0,
+            flush_code: false,
+            successor: INDIRECT,
+            ways,
+        }
+    }
 }
 
 /// See [`Env::successor`].

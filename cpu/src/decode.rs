@@ -110,11 +110,6 @@ fn nothing(_core: &mut Core<'_, '_>, _i: &Insn) -> Result<(), Fault> {
     Ok(())
 }
 
-/// An instruction that does nothing, to fill a place.
-pub(crate) fn blank_insn() -> Insn {
-    blank(0)
-}
-
 fn blank(ip: u64) -> Insn {
     Insn {
         op: Opcode::Helper,

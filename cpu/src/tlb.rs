@@ -59,10 +59,14 @@ impl Tlb {
             flushes: 0,
         }
     }
-    /// `user` as an index bit; the other bits are the page number's low bits.
+    /// The page number's low bits, the highest of them the other way round for `half`, so that
+    /// user and supervisor never find one another's entries and either can use all of the table.
     #[inline(always)]
+    fn index(linear: u64, half: usize) -> usize {
+        ((linear >> 12) as usize ^ half) & (ENTRIES * 2 - 1)
+    }
     fn slot(linear: u64, user: bool) -> usize {
-        ((linear >> 12) as usize & (ENTRIES - 1)) | (usize::from(user) * ENTRIES)
+        Tlb::index(linear, usize::from(user) * ENTRIES)
     }
     /// The host page for reading `size` bytes at `linear`; `None` also when they cross into the
     /// next page.
@@ -81,14 +85,14 @@ impl Tlb {
     #[inline(always)]
     #[must_use]
     pub fn read_in(&self, linear: u64, size: u64, half: usize) -> Option<HostPage> {
-        let e = &self.read[(linear >> 12) as usize & (ENTRIES - 1) | half & ENTRIES];
+        let e = &self.read[Tlb::index(linear, half)];
         if e.tag == (linear.wrapping_add(size - 1) & MASK) | self.read_generation { Some(e.page) } else { None }
     }
     /// As `write`, in the half of the table that [`crate::CpuState::tlb_half`] names.
     #[inline(always)]
     #[must_use]
     pub fn write_in(&self, linear: u64, size: u64, half: usize) -> Option<HostPage> {
-        let e = &self.write[(linear >> 12) as usize & (ENTRIES - 1) | half & ENTRIES];
+        let e = &self.write[Tlb::index(linear, half)];
         if e.tag == (linear.wrapping_add(size - 1) & MASK) | self.write_generation { Some(e.page) } else { None }
     }
     /// Enters a translation for reading.

@@ -5,6 +5,7 @@ use crate::core::{Core, Env, Leave};
 use crate::decode::{Decoded, decode};
 use crate::flags::bits;
 use crate::helpers::{debug, interrupts, segments};
+use crate::interpreter::Ways;
 use crate::memory::GuestMemory;
 use crate::model::Model;
 use crate::state::{Activity, Attributes, CpuState, Exception, Seg, Segment, Shadow, Table, Width, cr0, cr4, gpr};
@@ -62,6 +63,7 @@ struct Rig {
     memory: GuestMemory,
     board: Board,
     tlb: Tlb,
+    ways: Ways,
 }
 
 /// A segment descriptor with 4 GiB limit, or a byte limit when `flags` has no G.
@@ -78,7 +80,7 @@ impl Rig {
         let mut memory = GuestMemory::new(1 << 20, 0, 0).unwrap();
         let ram = memory.ram();
         memory.map(0, 1 << 20, ram, 0, false);
-        Rig { cpu: CpuState::new(model), memory, board: Board::default(), tlb: Tlb::new() }
+        Rig { cpu: CpuState::new(model), memory, board: Board::default(), tlb: Tlb::new(), ways: Ways::default() }
     }
     fn real(model: Model) -> Rig {
         let mut r = Rig::bare(model);
@@ -157,17 +159,8 @@ impl Rig {
         u64::from_le_bytes(b)
     }
     fn with<T>(&mut self, f: impl FnOnce(&mut Core<'_, '_>) -> T) -> T {
-        let mut env = Env {
-            memory: &mut self.memory,
-            bus: &mut self.board,
-            tlb: &mut self.tlb,
-            leave: Leave::Again,
-            stepping: true,
-            end_ticks: 0,
-            remaining: 0,
-            flush_code: false,
-            successor: 0,
-        };
+        let mut env = Env::new(&mut self.memory, &mut self.board, &mut self.tlb, &mut self.ways);
+        env.stepping = true;
         f(&mut Core { cpu: &mut self.cpu, env: &mut env })
     }
     /// Runs one instruction; the exception, if it faults.

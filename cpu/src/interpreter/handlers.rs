@@ -1,22 +1,32 @@
 //! Handlers: one semantics function specialised for operand kinds, width and addressing.
 //!
 //! A handler carries out its operation and calls the next one in tail position, so that a block
-//! runs as a chain of sibling calls. The depth is bounded by the block length also where the
-//! compiler does not turn the calls into jumps.
+//! runs as a chain of sibling calls; the last operation of a block goes on in the same way with
+//! the block behind it, where that is known. [`FUEL`] bounds the depth of the calls where the
+//! compiler does not turn them into jumps.
 //!
-//! This module uses `unsafe` for one thing: a handler gets a pointer to its operation and finds
-//! the next one behind it. A checked slice costs six host instructions more for each guest
-//! instruction, a fifth of all. [`Chain`] is the only way to enter a handler; it guarantees that
-//! an operation that does not end the block has another one behind it.
-#![allow(unsafe_code, reason = "operations find their successor behind them: see the module documentation")]
+//! This module uses `unsafe` for two things. A handler gets a pointer to its operation and finds
+//! the next one behind it: a checked slice costs six host instructions more for each guest
+//! instruction, a fifth of all. [`Chain`] is the only maker of operations; it guarantees that one
+//! that does not end the block has another behind it. And the end of a block has pointers to the
+//! blocks that followed it last: they are followed only when their context is the one of now,
+//! and the engine gives a context that was never used before whenever it drops a chain.
+#![allow(unsafe_code, reason = "operations find their successors by pointers: see the module documentation")]
 
-use crate::core::{Core, Env, Fault, LEFT, Leave, SLOW};
+use crate::core::{Core, Env, Fault, INDIRECT, LEFT, Leave, SLOW};
 use crate::decode::Lowered;
 use crate::flags::Cond;
-use crate::insn::{Insn, Operand, OperandKind};
+use crate::insn::{Address, Insn, Operand, OperandKind};
 use crate::micro::{Direct, Micro};
 use crate::semantics::{self, Opcode, Semantics};
 use crate::state::{CpuState, Exception, Width, gpr};
+use std::ptr::NonNull;
+
+/// Most ticks that blocks chained to one another take before they return to the engine's loop.
+pub(super) const FUEL: i64 = if cfg!(debug_assertions) { 128 } else { 4096 };
+
+/// Entries of the table from IP to chain.
+const JUMPS: usize = 4096;
 
 /// A handler: carries out the operation and those behind it.
 ///
@@ -24,75 +34,311 @@ use crate::state::{CpuState, Exception, Width, gpr};
 /// The pointer leads to an operation of a [`Chain`].
 type Handler = unsafe fn(&mut CpuState, &mut Env<'_>, *const Op);
 
-/// An operation of a block.
+/// What an operation needs beside its registers.
 #[derive(Clone, Copy)]
+union Word {
+    /// Where there is one: the immediate.
+    imm: u64,
+    /// In an operation that ends a block: its links.
+    links: NonNull<Links>,
+}
+
+/// An operation of a block: what handlers need every time, in half a cache line.
+#[derive(Clone, Copy)]
+#[repr(C)]
 struct Op {
     handler: Handler,
+    /// Everything about the instruction.
+    cold: NonNull<Cold>,
+    word: Word,
+    /// Displacement of the memory operand.
+    disp: i32,
+    /// The register operand; with two, the first.
+    first: u8,
+    /// The base register of the memory operand; without one, the second register operand.
+    second: u8,
+    /// The index register of the memory operand and, above, its scale.
+    index: u8,
+    shift: u8,
+}
+
+#[derive(Clone, Copy)]
+struct Cold {
     insn: Insn,
     /// Instructions of the block behind this one.
     later: u32,
 }
 
+/// Where to go on: the operations of a chain, and what they cost.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    ops: NonNull<Op>,
+    cost: i64,
+}
+
+impl Target {
+    /// Instructions of the block.
+    pub(super) fn cost(self) -> i64 {
+        self.cost
+    }
+    /// Whether the block lies in two pages. Only for targets of the context of now.
+    pub(super) fn crosses(self) -> bool {
+        // SAFETY: the operation behind the last instruction has links.
+        unsafe { (*self.ops.add(self.cost as usize).as_ptr()).word.links.as_ref()[0].from == NOWHERE }
+    }
+}
+
+/// A context that no block is ever entered in.
+const NOWHERE: u64 = u64::MAX;
+/// The context in which no link is followed.
+const ALONE: u64 = 0;
+
+/// A way that was taken before, and the context in which it is still right.
+#[derive(Clone, Copy)]
+pub(super) struct Link {
+    context: u64,
+    target: Target,
+    /// Where it begins: the IP of the block, [`NOWHERE`] when that lies in two pages. In the table
+    /// of jumps the IP that it leads to.
+    from: u64,
+}
+
+impl Link {
+    fn void(from: u64) -> Link {
+        Link { context: NOWHERE, target: Target { ops: NonNull::dangling(), cost: 0 }, from }
+    }
+}
+
+/// Where the two exits of a block lead.
+type Links = [Link; 2];
+
+/// What the engine and the handlers share about ways between blocks.
+pub struct Ways {
+    /// What a link or an entry of the table must carry to be followed: stands for translation and
+    /// decoding of now. A number is never used again for anything else.
+    pub(super) context: u64,
+    /// The same for ways inside a page, which also hold when translations change.
+    pub(super) inside: u64,
+    /// Blocks are followed as long as the budget does not sink below.
+    floor: i64,
+    /// The way that was followed last, or would have been.
+    exit: NonNull<Link>,
+    jumps: Box<[Link; JUMPS]>,
+    /// What stands for the way when it is none that is remembered.
+    scrap: NonNull<Link>,
+}
+
+// SAFETY: the pointers lead to what it owns and into chains of the same engine (they are followed
+// only under the contexts that it gives out), which moves to another thread only together with it.
+unsafe impl Send for Ways {}
+
+impl Drop for Ways {
+    fn drop(&mut self) {
+        // SAFETY: it comes from a box and is given back once.
+        unsafe { drop(Box::from_raw(self.scrap.as_ptr())) }
+    }
+}
+
+impl Default for Ways {
+    fn default() -> Ways {
+        let jumps = match vec![Link::void(NOWHERE); JUMPS].into_boxed_slice().try_into() {
+            Ok(jumps) => jumps,
+            Err(_) => unreachable!("the length is that of the array"),
+        };
+        let scrap = leak(Box::new(Link::void(NOWHERE)));
+        Ways { context: ALONE, inside: ALONE, floor: 0, exit: scrap, jumps, scrap }
+    }
+}
+
+impl Ways {
+    fn slot(ip: u64) -> usize {
+        (ip ^ ip >> 12) as usize & (JUMPS - 1)
+    }
+    /// The chain at `ip`, if it was entered in this context before.
+    #[inline(always)]
+    pub(super) fn find(&self, ip: u64) -> Option<Target> {
+        let jump = &self.jumps[Ways::slot(ip)];
+        (jump.from == ip && jump.context == self.context).then_some(jump.target)
+    }
+    /// Remembers the chain at `ip` for this context.
+    pub(super) fn remember(&mut self, ip: u64, target: Target) {
+        self.jumps[Ways::slot(ip)] = Link { context: self.context, target, from: ip };
+    }
+    /// Lets the way that was taken last lead to `target`. No chain may have been dropped since.
+    /// `is_inside` says of the IP where the way begins whether it never leaves its page.
+    pub(super) fn link(&mut self, target: Target, is_inside: impl FnOnce(u64) -> bool) {
+        // SAFETY: the block that was left last is still there, says the caller, and no reference
+        // to its links is held anywhere.
+        let link = unsafe { self.exit.as_mut() };
+        link.context = if link.from != NOWHERE && is_inside(link.from) { self.inside } else { self.context };
+        link.target = target;
+    }
+}
+
 /// The operations of a block, ready to run.
 pub struct Chain {
-    // Never empty: the last one is `fall` or `stop`, which look at nothing behind them.
-    ops: Box<[Op]>,
+    // The last one is `fall` or `stop`, which look at nothing behind them.
+    ops: NonNull<[Op]>,
+    cold: NonNull<[Cold]>,
+    links: NonNull<Links>,
+}
+
+// SAFETY: a chain owns what its pointers lead to; those in its links are followed only by the
+// engine that owns both ends.
+unsafe impl Send for Chain {}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        // SAFETY: the three come from boxes and are given back once.
+        unsafe {
+            drop(Box::from_raw(self.ops.as_ptr()));
+            drop(Box::from_raw(self.cold.as_ptr()));
+            drop(Box::from_raw(self.links.as_ptr()));
+        }
+    }
+}
+
+fn leak<T: ?Sized>(b: Box<T>) -> NonNull<T> {
+    NonNull::from(Box::leak(b))
 }
 
 impl Chain {
-    /// The instructions of a block in order, none of them but the last ending it.
-    pub fn new(block: &[Lowered]) -> Chain {
-        let mut ops: Vec<Op> = block
+    /// The instructions of a block in order, none of them but the last ending it. `crosses` says
+    /// that they lie in two pages. An empty block is none.
+    pub fn new(block: &[Lowered], crosses: bool) -> Option<Chain> {
+        let start = block.first()?.insn.ip;
+        let mut cold: Vec<Cold> = block
             .iter()
             .enumerate()
-            .map(|(n, lowered)| Op {
-                handler: select(lowered),
-                insn: lowered.insn,
-                later: (block.len() - 1 - n) as u32,
+            .map(|(n, lowered)| Cold { insn: lowered.insn, later: (block.len() - 1 - n) as u32 })
+            .collect();
+        // Behind the last instruction; its IP is where a block goes on that ends in no jump.
+        let mut insn = block.last()?.insn;
+        insn.ip = insn.next_ip();
+        cold.push(Cold { insn, later: 0 });
+        let cold = leak(cold.into_boxed_slice());
+        let links = leak(Box::new([Link::void(if crosses { NOWHERE } else { start }); 2]));
+        let mut ops: Vec<Op> = (0..block.len())
+            .map(|n| {
+                // SAFETY: `n` is an index of the slice, and it is not changed any more.
+                let cold = unsafe { NonNull::from(&cold.as_ref()[n]) };
+                operation(select(&block[n]), cold, is_exit(block[n].insn.op).then_some(links))
             })
             .collect();
-        if let [.., first, jump] = &mut ops[..]
+        if let [.., first, jump] = block
             && let Some(handler) = fuse(&first.insn, &jump.insn)
         {
-            first.handler = handler;
+            let n = ops.len() - 2;
+            ops[n].handler = handler;
         }
         let end: Handler = match block.last() {
             Some(last) if last.slow_end => stop,
             _ => fall,
         };
-        // Behind the last instruction; its IP is where a block goes on that ends in no jump.
-        let mut insn = block.last().map_or_else(crate::decode::blank_insn, |last| last.insn);
-        insn.ip = insn.next_ip();
-        ops.push(Op { handler: end, insn, later: 0 });
-        Chain { ops: ops.into_boxed_slice() }
+        // SAFETY: as above; `cold` has one more element than the block.
+        let last = unsafe { NonNull::from(&cold.as_ref()[block.len()]) };
+        ops.push(operation(end, last, Some(links)));
+        Some(Chain { ops: leak(ops.into_boxed_slice()), cold, links })
     }
-    /// Runs one instruction alone, without making a block of it.
+    /// Runs one instruction alone, without making a block of it. `env.ways` must be in the context
+    /// [`ALONE`].
     pub fn run_alone(lowered: &Lowered, cpu: &mut CpuState, env: &mut Env<'_>) {
+        env.ways.context = ALONE;
+        env.ways.inside = ALONE;
+        let mut links = [Link::void(NOWHERE); 2];
+        let links = NonNull::from(&mut links);
+        let cold = Cold { insn: lowered.insn, later: 0 };
+        let mut behind = cold;
+        behind.insn.ip = lowered.insn.next_ip();
         let handler = select(lowered);
-        let op = Op { handler, insn: lowered.insn, later: 0 };
-        let mut end = op;
-        end.handler = if lowered.slow_end { stop } else { fall };
-        end.insn.ip = lowered.insn.next_ip();
-        let ops = [op, end];
-        // SAFETY: as in `run`: the last operation goes no further.
+        let end = if lowered.slow_end { stop } else { fall };
+        let ops = [
+            operation(handler, NonNull::from(&cold), is_exit(lowered.insn.op).then_some(links)),
+            operation(end, NonNull::from(&behind), Some(links)),
+        ];
+        // SAFETY: as in `run`: the last operation goes no further, and in this context no link is
+        // followed.
         unsafe { handler(cpu, env, ops.as_ptr()) }
+        env.ways.exit = env.ways.scrap;
     }
-    /// A chain that does nothing, for blocks that are no more.
-    pub fn empty() -> Chain {
-        Chain::new(&[])
+    /// Its code is no more: whoever still follows a link to it is sent back to the engine. To be
+    /// kept until no context of now is one any more.
+    pub fn retire(&mut self, ways: &mut Ways) {
+        // SAFETY: it has operations, and none of them is being run.
+        let ip = unsafe {
+            let first = self.ops.cast::<Op>().as_mut();
+            first.handler = retired;
+            first.cold.as_ref().insn.ip
+        };
+        let jump = &mut ways.jumps[Ways::slot(ip)];
+        if jump.target.ops == self.ops.cast() {
+            jump.context = NOWHERE;
+        }
     }
-    /// Number of instructions.
+    /// How to enter it. Not to be used when the chain is no more.
+    pub(super) fn target(&self) -> Target {
+        let ops = self.ops;
+        Target { ops: ops.cast(), cost: ops.len() as i64 - 1 }
+    }
+    /// Runs a chain and those that it leads to; `env.successor` then says how the last one ended.
+    ///
+    /// # Safety
+    /// The target's chain has not been dropped, and its price has been paid.
     #[inline(always)]
-    pub fn len(&self) -> usize {
-        self.ops.len() - 1
-    }
-    /// Runs it. `env.successor` then says how it ended.
-    #[inline(always)]
-    pub fn run(&self, cpu: &mut CpuState, env: &mut Env<'_>) {
-        let op = self.ops.as_ptr();
-        // SAFETY: `ops` is not empty, and its last operation goes no further.
+    unsafe fn enter(target: Target, cpu: &mut CpuState, env: &mut Env<'_>) {
+        let op = target.ops.as_ptr();
+        // SAFETY: `ops` is not empty, and its last operation goes no further than a link does.
         unsafe { ((*op).handler)(cpu, env, op) }
     }
+}
+
+/// Runs the chain and those that it leads to; `env.successor` then says how the last one ended.
+/// Only for targets of the context of now, and with a budget for the whole of the first.
+pub(super) fn run_chains(target: Target, cpu: &mut CpuState, env: &mut Env<'_>) {
+    env.remaining -= target.cost;
+    env.ways.floor = (env.remaining - FUEL).max(0);
+    // SAFETY: the engine forgets all targets when it drops chains.
+    unsafe { Chain::enter(target, cpu, env) }
+}
+
+/// The first operation of a block that is no more.
+unsafe fn retired(cpu: &mut CpuState, env: &mut Env<'_>, op: *const Op) {
+    // SAFETY: the caller's pointer leads to an operation.
+    let Cold { insn, later } = unsafe { (*op).cold.as_ref() };
+    env.remaining += i64::from(*later) + 1;
+    cpu.rip = insn.ip;
+    env.successor = INDIRECT;
+}
+
+/// The operation of an instruction.
+fn operation(handler: Handler, cold: NonNull<Cold>, links: Option<NonNull<Links>>) -> Op {
+    // SAFETY: the caller has it from a reference.
+    let i = unsafe { &cold.as_ref().insn };
+    let word = links.map_or(Word { imm: i.imm }, |links| Word { links });
+    let register = |o: Operand| if o.kind == OperandKind::Reg { Some(o.index) } else { None };
+    let registers = [register(i.ops[0]), register(i.ops[1])];
+    let first = registers[0].or(registers[1]).unwrap_or(0);
+    let in_memory = i.op == Opcode::Lea || i.ops.iter().any(|o| o.is_mem());
+    let second = if in_memory { i.mem.base } else { registers[1].unwrap_or(0) };
+    Op { handler, cold, word, disp: i.mem.disp as i32, first, second, index: i.mem.index, shift: i.mem.shift }
+}
+
+/// Whether an instruction ends its block by itself; helpers leave that to [`stop`].
+fn is_exit(op: Opcode) -> bool {
+    use Opcode as O;
+    matches!(
+        op,
+        O::CallNear
+            | O::CallIndirect
+            | O::Ret
+            | O::JmpNear
+            | O::JmpIndirect
+            | O::Jcc
+            | O::Jcxz
+            | O::Loop
+            | O::Loope
+            | O::Loopne
+    )
 }
 
 /// Operand kinds to specialise on.
@@ -125,24 +371,56 @@ const fn width<const W: u8>(w: Width) -> Width {
     }
 }
 
-/// The instruction with its decoded facts turned into constants.
+/// The instruction with its decoded facts turned into constants, and with what the handler needs
+/// every time taken from the operation itself.
+///
+/// # Safety
+/// The pointer leads to an operation of a [`Chain`].
 #[inline(always)]
-fn specialise<const D: u8, const S: u8, const W: u8>(i: &Insn) -> Insn {
-    let mut i = *i;
+unsafe fn specialise<const D: u8, const S: u8, const W: u8>(op: *const Op) -> Insn {
+    // SAFETY: the caller's pointer leads to an operation, and an operation to its instruction.
+    let (op, mut i) = unsafe { (&*op, (*op).cold.as_ref().insn) };
     i.ops[0] = operand::<D>(i.ops[0]);
     i.ops[1] = operand::<S>(i.ops[1]);
+    if D == REG {
+        i.ops[0].index = op.first;
+    }
+    if S == REG {
+        i.ops[1].index = if D == REG { op.second } else { op.first };
+    }
     i.width = width::<W>(i.width);
-    if D == FLAT || S == FLAT {
-        i.mem.flat = true;
-        i.mem.width = Width::Dword;
-    } else if D == BASE || S == BASE {
-        i.mem.flat = true;
-        i.mem.width = Width::Dword;
-        i.mem.index = gpr::NONE;
+    let flat = D == FLAT || S == FLAT || D == BASE || S == BASE;
+    if flat {
+        let index = if D == BASE || S == BASE { gpr::NONE } else { op.index };
+        i.mem = Address {
+            seg: i.mem.seg,
+            base: op.second,
+            index,
+            shift: op.shift,
+            width: Width::Dword,
+            flat: true,
+            disp: op.disp as u64,
+        };
     } else if D == MEM || S == MEM {
         i.mem.flat = false;
     }
     i
+}
+
+/// As `specialise`, for operations that do not end a block: they have the immediate.
+///
+/// # Safety
+/// As for `specialise`.
+#[inline(always)]
+unsafe fn with_immediate<const D: u8, const S: u8, const W: u8>(op: *const Op) -> Insn {
+    // SAFETY: the word of an operation that does not end a block is the immediate.
+    unsafe {
+        let mut i = specialise::<D, S, W>(op);
+        if D == IMM || S == IMM {
+            i.imm = (*op).word.imm;
+        }
+        i
+    }
 }
 
 /// Goes on with the operation behind `op`.
@@ -158,11 +436,56 @@ unsafe fn next(cpu: &mut CpuState, env: &mut Env<'_>, op: *const Op) {
     }
 }
 
+/// Goes on with a block when there is budget for all of it; false when there is not.
+///
+/// # Safety
+/// The target's chain has not been dropped.
+#[inline(always)]
+unsafe fn enter(cpu: &mut CpuState, env: &mut Env<'_>, target: Target) -> bool {
+    let rest = env.remaining - target.cost;
+    if rest < env.ways.floor {
+        return false;
+    }
+    env.remaining = rest;
+    // SAFETY: as the caller says.
+    unsafe { Chain::enter(target, cpu, env) }
+    true
+}
+
+/// Goes on by exit `N` if it leads somewhere; else leaves to the engine what `prepare` sets up.
+///
+/// # Safety
+/// `op` leads to an operation of a [`Chain`] whose word is links.
+#[inline(always)]
+unsafe fn exit<const N: usize>(
+    cpu: &mut CpuState,
+    env: &mut Env<'_>,
+    op: *const Op,
+    prepare: impl FnOnce(&mut CpuState, &mut Env<'_>),
+) {
+    // SAFETY: the word is links, says the caller. A link of the context of now leads to a chain
+    // that is still there.
+    unsafe {
+        let link = (*op).word.links.cast::<Link>().add(N);
+        env.ways.exit = link;
+        let Link { context, target, .. } = *link.as_ptr();
+        if (context == env.ways.inside || context == env.ways.context) && enter(cpu, env, target) {
+            return;
+        }
+        prepare(cpu, env);
+    }
+}
+
 /// The end of a block that ends in no jump.
 unsafe fn fall(cpu: &mut CpuState, env: &mut Env<'_>, op: *const Op) {
-    // SAFETY: the caller's pointer leads to an operation.
-    cpu.rip = unsafe { (*op).insn.ip };
-    env.successor = 1;
+    // SAFETY: the caller's pointer leads to an operation; the word of the one behind the last
+    // instruction is links.
+    unsafe {
+        exit::<1>(cpu, env, op, |cpu, env| {
+            cpu.rip = (*op).cold.as_ref().insn.ip;
+            env.successor = 1;
+        });
+    }
 }
 
 /// The end of a block whose last instruction may have changed anything.
@@ -175,13 +498,13 @@ unsafe fn stop(_cpu: &mut CpuState, env: &mut Env<'_>, _op: *const Op) {
 #[inline(never)]
 unsafe fn leave(cpu: &mut CpuState, env: &mut Env<'_>, op: *const Op) {
     // SAFETY: the caller's pointer leads to an operation.
-    let op = unsafe { &*op };
+    let Cold { insn, later } = unsafe { (*op).cold.as_ref() };
     env.successor = LEFT;
-    env.remaining += i64::from(op.later);
-    cpu.rip = op.insn.ip;
+    env.remaining += i64::from(*later);
+    cpu.rip = insn.ip;
     match env.leave {
         // Delivering an exception takes the time of one instruction.
-        Leave::Exception(Exception { is_trap: true, .. }) => cpu.rip = op.insn.next_ip(),
+        Leave::Exception(Exception { is_trap: true, .. }) => cpu.rip = insn.next_ip(),
         Leave::Exception(_) | Leave::Again => {}
         Leave::Step => env.remaining += 1,
     }
@@ -194,7 +517,7 @@ unsafe fn run<S: Semantics, const D: u8, const SRC: u8, const W: u8>(
 ) {
     // SAFETY: the caller's pointer leads to an operation of a chain; this one does not end it.
     unsafe {
-        let i = specialise::<D, SRC, W>(&(*op).insn);
+        let i = with_immediate::<D, SRC, W>(op);
         if S::run(&mut Direct::<true> { cpu, env }, &i).is_err() {
             return again::<S>(cpu, env, op);
         }
@@ -202,17 +525,39 @@ unsafe fn run<S: Semantics, const D: u8, const SRC: u8, const W: u8>(
     }
 }
 
-/// As `run`, for instructions that end a block.
+/// As `run`, for instructions that end a block by going one of its two ways.
 unsafe fn run_last<S: Semantics, const D: u8, const SRC: u8, const W: u8>(
     cpu: &mut CpuState,
     env: &mut Env<'_>,
     op: *const Op,
 ) {
-    // SAFETY: the caller's pointer leads to an operation.
+    // SAFETY: the caller's pointer leads to an operation whose word is links.
     unsafe {
-        let i = specialise::<D, SRC, W>(&(*op).insn);
+        let i = specialise::<D, SRC, W>(op);
         if S::run(&mut Direct::<true> { cpu, env }, &i).is_err() {
-            again_last::<S>(cpu, env, op);
+            return again_last::<S>(cpu, env, op);
+        }
+        // The semantics have put the IP and the exit in their places.
+        if env.successor == 0 { exit::<0>(cpu, env, op, |_, _| {}) } else { exit::<1>(cpu, env, op, |_, _| {}) }
+    }
+}
+
+/// As `run`, for instructions that end a block by going anywhere.
+unsafe fn run_anywhere<S: Semantics, const D: u8, const SRC: u8, const W: u8>(
+    cpu: &mut CpuState,
+    env: &mut Env<'_>,
+    op: *const Op,
+) {
+    // SAFETY: the caller's pointer leads to an operation; an entry of the table of the context of
+    // now leads to a chain that is still there.
+    unsafe {
+        let i = specialise::<D, SRC, W>(op);
+        if S::run(&mut Direct::<true> { cpu, env }, &i).is_err() {
+            return again_last::<S>(cpu, env, op);
+        }
+        env.ways.exit = env.ways.scrap;
+        if let Some(target) = env.ways.find(cpu.rip) {
+            enter(cpu, env, target);
         }
     }
 }
@@ -223,22 +568,26 @@ unsafe fn run_last<S: Semantics, const D: u8, const SRC: u8, const W: u8>(
 unsafe fn again<S: Semantics>(cpu: &mut CpuState, env: &mut Env<'_>, op: *const Op) {
     // SAFETY: as for `run`.
     unsafe {
-        if long_way::<S>(cpu, env, &(*op).insn).is_err() {
+        if long_way::<S>(cpu, env, &(*op).cold.as_ref().insn).is_err() {
             return leave(cpu, env, op);
         }
         next(cpu, env, op);
     }
 }
 
-/// As `again`, for instructions that end a block.
+/// As `again`, for instructions that end a block: the engine finds where it goes on.
 #[cold]
 #[inline(never)]
 unsafe fn again_last<S: Semantics>(cpu: &mut CpuState, env: &mut Env<'_>, op: *const Op) {
-    // SAFETY: the caller's pointer leads to an operation.
+    // SAFETY: the caller's pointer leads to an operation whose word is links.
     unsafe {
-        if long_way::<S>(cpu, env, &(*op).insn).is_err() {
-            leave(cpu, env, op);
+        if long_way::<S>(cpu, env, &(*op).cold.as_ref().insn).is_err() {
+            return leave(cpu, env, op);
         }
+        env.ways.exit = match env.successor {
+            n @ 0..2 => (*op).word.links.cast::<Link>().add(usize::from(n)),
+            _ => env.ways.scrap,
+        };
     }
 }
 
@@ -248,13 +597,38 @@ fn long_way<S: Semantics>(cpu: &mut CpuState, env: &mut Env<'_>, insn: &Insn) ->
 }
 
 unsafe fn run_jcc<const CC: usize>(cpu: &mut CpuState, env: &mut Env<'_>, op: *const Op) {
+    let c = Direct::<true> { cpu, env }.cond(const { Cond::ALL[CC] });
+    // SAFETY: the operation is a conditional jump, whose word is links.
+    unsafe { conditional(cpu, env, op, c != 0) }
+}
+
+/// A conditional jump whose condition is known.
+///
+/// # Safety
+/// `op` leads to a conditional jump of a [`Chain`].
+#[inline(always)]
+unsafe fn conditional(cpu: &mut CpuState, env: &mut Env<'_>, op: *const Op, taken: bool) {
+    // SAFETY: as the caller says. A link shows that the target was reached before in the same
+    // code segment, so that it needs no check.
+    unsafe {
+        if taken {
+            exit::<0>(cpu, env, op, |cpu, env| not_linked(cpu, env, op, true));
+        } else {
+            exit::<1>(cpu, env, op, |cpu, env| not_linked(cpu, env, op, false));
+        }
+    }
+}
+
+/// As the semantics of Jcc say.
+#[cold]
+#[inline(never)]
+unsafe fn not_linked(cpu: &mut CpuState, env: &mut Env<'_>, op: *const Op, taken: bool) {
     // SAFETY: the caller's pointer leads to an operation.
     unsafe {
-        let cond = const { Cond::ALL[CC] };
-        let mut direct = Direct::<true> { cpu, env };
-        let c = direct.cond(cond);
-        if direct.branch(&(*op).insn, c).is_err() {
-            again_last::<semantics::Jcc>(cpu, env, op);
+        let insn = &(*op).cold.as_ref().insn;
+        let mut direct = Direct::<false> { cpu, env };
+        if direct.branch(insn, u64::from(taken)).is_err() {
+            leave(cpu, env, op);
         }
     }
 }
@@ -269,16 +643,12 @@ unsafe fn fused<S: Semantics, const D: u8, const SRC: u8, const W: u8, const CC:
     // SAFETY: the caller's pointer leads to an operation of a chain, and `Chain::new` chooses this
     // handler only when the next operation is a conditional jump.
     unsafe {
-        let i = specialise::<D, SRC, W>(&(*op).insn);
+        let i = with_immediate::<D, SRC, W>(op);
         if S::run(&mut Direct::<true> { cpu, env }, &i).is_err() {
             return again::<S>(cpu, env, op);
         }
-        let jump = op.add(1);
-        let mut direct = Direct::<true> { cpu, env };
-        let c = direct.cond(const { Cond::ALL[CC] });
-        if direct.branch(&(*jump).insn, c).is_err() {
-            again_last::<semantics::Jcc>(cpu, env, jump);
-        }
+        let c = Direct::<true> { cpu, env }.cond(const { Cond::ALL[CC] });
+        conditional(cpu, env, op.add(1), c != 0);
     }
 }
 
@@ -343,8 +713,9 @@ unsafe fn run_helper(cpu: &mut CpuState, env: &mut Env<'_>, op: *const Op) {
     // SAFETY: the caller's pointer leads to an operation of a chain, and behind a helper there is
     // always another one.
     unsafe {
-        cpu.rip = (*op).insn.next_ip();
-        if call(cpu, env, &(*op).insn).is_err() {
+        let insn = &(*op).cold.as_ref().insn;
+        cpu.rip = insn.next_ip();
+        if call(cpu, env, insn).is_err() {
             return leave(cpu, env, op);
         }
         next(cpu, env, op);
@@ -444,7 +815,7 @@ unsafe fn run_extend<S: Semantics, const SRC: u8, const FROM: u8>(
 ) {
     // SAFETY: as for `run`.
     unsafe {
-        let mut i = specialise::<REG, SRC, 4>(&(*op).insn);
+        let mut i = specialise::<REG, SRC, 4>(op);
         i.src_width = width::<FROM>(i.src_width);
         if S::run(&mut Direct::<true> { cpu, env }, &i).is_err() {
             return again::<S>(cpu, env, op);
@@ -462,15 +833,23 @@ fn lea(i: &Insn) -> Handler {
     }
 }
 
-fn last<S: Semantics>(i: &Insn) -> Handler {
+/// Jumps and calls to a constant target.
+fn direct<S: Semantics>(i: &Insn) -> Handler {
+    match i.width {
+        Width::Dword => run_last::<S, ANY, ANY, 4>,
+        _ => run_last::<S, ANY, ANY, 0>,
+    }
+}
+
+/// Jumps, calls and returns to a target that is a value.
+fn anywhere<S: Semantics>(i: &Insn) -> Handler {
     match i.width {
         Width::Dword => match shape(i, i.ops[0]) {
-            Shape::Reg => run_last::<S, REG, ANY, 4>,
-            Shape::Flat | Shape::Base => run_last::<S, FLAT, ANY, 4>,
-            Shape::Imm => run_last::<S, IMM, ANY, 4>,
-            _ => run_last::<S, ANY, ANY, 4>,
+            Shape::Reg => run_anywhere::<S, REG, ANY, 4>,
+            Shape::Flat | Shape::Base => run_anywhere::<S, FLAT, ANY, 4>,
+            _ => run_anywhere::<S, ANY, ANY, 4>,
         },
-        _ => run_last::<S, ANY, ANY, 0>,
+        _ => run_anywhere::<S, ANY, ANY, 0>,
     }
 }
 
@@ -549,11 +928,11 @@ fn select(lowered: &Lowered) -> Handler {
         Opcode::Cwd => by_width!(i.width, run, s::Cwd, ANY, ANY),
         Opcode::Push => push(i),
         Opcode::PopReg => unary::<s::PopReg>(i),
-        Opcode::CallNear => last::<s::CallNear>(i),
-        Opcode::CallIndirect => last::<s::CallIndirect>(i),
-        Opcode::Ret => last::<s::Ret>(i),
-        Opcode::JmpNear => last::<s::JmpNear>(i),
-        Opcode::JmpIndirect => last::<s::JmpIndirect>(i),
+        Opcode::CallNear => direct::<s::CallNear>(i),
+        Opcode::CallIndirect => anywhere::<s::CallIndirect>(i),
+        Opcode::Ret => anywhere::<s::Ret>(i),
+        Opcode::JmpNear => direct::<s::JmpNear>(i),
+        Opcode::JmpIndirect => anywhere::<s::JmpIndirect>(i),
         Opcode::Jcc => jcc(i),
         Opcode::Jcxz => run_last::<s::Jcxz, ANY, ANY, 0>,
         Opcode::Loop => run_last::<s::Loop, ANY, ANY, 0>,

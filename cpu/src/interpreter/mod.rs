@@ -15,14 +15,17 @@ use crate::memory::{Backing, CodeWrite, GuestMemory, HostPage, PAGE};
 use crate::model::Model;
 use crate::state::{Activity, CpuState, Exception, Mode, Seg, Shadow, efer};
 use crate::tlb::Tlb;
-use handlers::Chain;
+pub use handlers::Ways;
+use handlers::{Chain, Target, run_chains};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// Most operations in a block; bounds the depth of the handler chain.
 const MAX_BLOCK: usize = 64;
-/// Entries of the table from IP to block.
-const JUMPS: usize = 4096;
+/// Chains of dropped blocks kept before all links are given up.
+const MAX_RETIRED: usize = 4096;
+/// Entries of the table of contexts.
+const CONTEXTS: usize = 64;
 /// Blocks kept before all are dropped.
 const MAX_BLOCKS: usize = 1 << 17;
 /// Block entries remembered for reports.
@@ -67,14 +70,13 @@ impl Hasher for Mix {
 type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
 
 struct Block {
-    chain: Chain,
+    /// `None` when it is no more.
+    chain: Option<Chain>,
     /// The instruction runs over into this page, which must be checked at every entry.
     second: Option<HostPage>,
     key: Key,
     /// Bytes in the first page, and in the second.
     bytes: [u16; 2],
-    links: [Link; 2],
-    alive: bool,
 }
 
 impl Block {
@@ -87,22 +89,18 @@ impl Block {
     }
 }
 
+/// A code segment and mode, and the numbers that stand for it in links.
 #[derive(Clone, Copy)]
-struct Link {
-    epoch: u64,
-    block: u32,
-}
-
-const NO_LINK: Link = Link { epoch: 0, block: 0 };
-
-#[derive(Clone, Copy)]
-struct Jump {
-    ip: u64,
+struct Context {
     base: u64,
-    epoch: u64,
-    mode: Mode,
     limit: u32,
-    block: u32,
+    mode: Mode,
+    /// Void in another epoch of the code.
+    epoch: u64,
+    inside: u64,
+    /// Void in another epoch of the translations.
+    translations: u64,
+    across: u64,
 }
 
 /// What an interpreter has done, for `--stats`.
@@ -146,9 +144,18 @@ pub struct Interpreter {
     free: Vec<u32>,
     map: Map<Key, u32>,
     pages: Map<HostPage, Vec<u32>>,
-    jumps: Box<[Jump]>,
-    /// Links and jump entries of another epoch are void.
+    ways: Option<Ways>,
+    contexts: Box<[Context]>,
+    /// The number that the next new context gets.
+    next_context: u64,
+    /// Rises when a block is dropped: no way to any block holds then.
     epoch: u64,
+    /// Rises when translations from IP to memory may have changed: ways inside a page still hold.
+    translations: u64,
+    /// The budget ends inside the block at hand: what is left is run one by one.
+    is_short: bool,
+    /// Chains of dropped blocks that links may still lead to.
+    retired: Vec<Chain>,
     seen_map: u64,
     seen_writes: u64,
     counters: Counters,
@@ -179,15 +186,20 @@ impl Interpreter {
     /// An interpreter that knows no code yet.
     #[must_use]
     pub fn new() -> Interpreter {
-        let void = Jump { ip: 0, base: 0, epoch: 0, mode: Mode(0), limit: 0, block: 0 };
+        let void = Context { base: 0, limit: 0, mode: Mode(0), epoch: 0, inside: 0, translations: 0, across: 0 };
         Interpreter {
             tlb: Some(Tlb::new()),
             blocks: Vec::new(),
             free: Vec::new(),
             map: Map::default(),
             pages: Map::default(),
-            jumps: vec![void; JUMPS].into_boxed_slice(),
+            ways: Some(Ways::default()),
+            contexts: vec![void; CONTEXTS].into_boxed_slice(),
+            next_context: 1,
             epoch: 1,
+            translations: 1,
+            is_short: false,
+            retired: Vec::new(),
             seen_map: 0,
             seen_writes: 0,
             counters: Counters::default(),
@@ -233,38 +245,39 @@ impl Interpreter {
         self.map.clear();
         self.blocks.clear();
         self.free.clear();
+        self.retired.clear();
         self.epoch += 1;
     }
 
-    fn kill(&mut self, index: u32) {
+    fn kill(&mut self, index: u32, ways: &mut Ways) {
         let block = &mut self.blocks[index as usize];
-        if !block.alive {
-            return;
-        }
-        block.alive = false;
-        block.chain = Chain::empty();
+        let Some(mut chain) = block.chain.take() else { return };
         self.map.remove(&block.key);
         self.free.push(index);
         self.counters.invalidated += 1;
+        chain.retire(ways);
+        self.retired.push(chain);
+        if self.retired.len() >= MAX_RETIRED {
+            // Nothing leads to them any more in a new epoch.
+            self.epoch += 1;
+            self.retired.clear();
+        }
     }
 
     /// Drops the blocks whose code was overwritten.
-    fn apply_code_writes(&mut self, memory: &mut GuestMemory) {
+    fn apply_code_writes(&mut self, memory: &mut GuestMemory, ways: &mut Ways) {
         for CodeWrite { page, offset, length } in memory.take_code_writes() {
             let list = self.pages.remove(&page).unwrap_or_default();
             memory.clear_code(page);
             let mut kept = Vec::with_capacity(list.len());
             for index in list {
                 let block = &self.blocks[index as usize];
-                if !block.alive {
-                    continue;
-                }
                 // A number may have been given to a block elsewhere since it was entered here.
-                if block.parts_in(page).next().is_none() {
+                if block.chain.is_none() || block.parts_in(page).next().is_none() {
                     continue;
                 }
                 if block.parts_in(page).any(|(first, bytes)| first < offset + length && offset < first + bytes) {
-                    self.kill(index);
+                    self.kill(index, ways);
                 } else {
                     for (first, bytes) in block.parts_in(page) {
                         memory.mark_code(page, u64::from(first), u64::from(bytes));
@@ -275,7 +288,6 @@ impl Interpreter {
             if !kept.is_empty() {
                 self.pages.insert(page, kept);
             }
-            self.epoch += 1;
         }
     }
 }
@@ -366,9 +378,7 @@ impl Interpreter {
                 // Check that the code still goes on in the same page.
                 let next = fetch(&mut core, ip.wrapping_add(PAGE - linear % PAGE))?;
                 if next.first.map(|(page, _)| page) != Some(second) {
-                    self.kill(index);
-                    // Its number may be given away: links to it end here.
-                    self.epoch += 1;
+                    self.kill(index, core.env.ways);
                     return self.block_at(core.cpu, core.env);
                 }
             }
@@ -425,8 +435,8 @@ impl Interpreter {
             core.env.memory.mark_code(second, 0, beyond);
         }
         let bytes = [here as u16, beyond as u16];
-        let chain = Chain::new(&ops);
-        let block = Block { chain, second, key, bytes, links: [NO_LINK; 2], alive: true };
+        let chain = Chain::new(&ops, second.is_some());
+        let block = Block { chain, second, key, bytes };
         let index = match self.free.pop() {
             Some(index) => {
                 self.blocks[index as usize] = block;
@@ -486,19 +496,19 @@ impl Interpreter {
         loop {
             if env.flush_code {
                 env.flush_code = false;
-                self.epoch += 1;
+                self.translations += 1;
             }
             if env.memory.map_epoch() != self.seen_map {
                 self.seen_map = env.memory.map_epoch();
                 env.tlb.flush();
-                self.epoch += 1;
+                self.translations += 1;
             }
             if env.memory.write_epoch() != self.seen_writes {
                 self.seen_writes = env.memory.write_epoch();
                 env.tlb.flush_writes();
             }
             if env.memory.has_code_writes() {
-                self.apply_code_writes(env.memory);
+                self.apply_code_writes(env.memory, env.ways);
             }
             if env.bus.attention() {
                 return Next::Return(Exit::Attention);
@@ -607,16 +617,20 @@ impl Interpreter {
     fn loop_(&mut self, cpu: &mut CpuState, env: &mut Env<'_>) -> Exit {
         loop {
             match self.look(cpu, env) {
-                Next::Run => {}
-                Next::Step => {
+                Next::Run if !self.is_short => {}
+                Next::Run | Next::Step => {
                     self.step(cpu, env);
                     continue;
                 }
-                Next::Return(exit) => return exit,
+                Next::Return(exit) => {
+                    self.is_short = false;
+                    return exit;
+                }
             }
             // From here on only plain code runs, until something makes us look again.
-            let mut current = match self.enter(cpu, env) {
-                Ok(Some(index)) => index,
+            self.set_context(cpu, env);
+            let mut target = match self.enter(cpu, env) {
+                Ok(Some(target)) => target,
                 Ok(None) => {
                     self.step(cpu, env);
                     continue;
@@ -630,24 +644,13 @@ impl Interpreter {
                 }
             };
             loop {
-                let block = &self.blocks[current as usize];
-                let len = block.chain.len() as i64;
-                if env.remaining < len {
-                    if env.remaining > 0 {
-                        self.step(cpu, env);
-                    }
+                if env.remaining < target.cost() {
+                    self.is_short = env.remaining > 0;
                     break;
                 }
-                env.remaining -= len;
-                block.chain.run(cpu, env);
+                run_chains(target, cpu, env);
                 let exit = env.successor;
-                if exit < INDIRECT {
-                    let link = self.blocks[current as usize].links[usize::from(exit & 1)];
-                    if link.epoch == self.epoch {
-                        current = link.block;
-                        continue;
-                    }
-                } else if exit > INDIRECT {
+                if exit > INDIRECT {
                     if exit == SLOW {
                         self.trap(cpu, env, false);
                     } else if let Some(Next::Step) = self.resolve(cpu, env) {
@@ -656,43 +659,54 @@ impl Interpreter {
                     break;
                 }
                 let epoch = self.epoch;
-                match self.enter(cpu, env) {
-                    Ok(Some(index)) => {
-                        // Decoding may have emptied the cache, and `current` with it.
-                        if exit != INDIRECT && epoch == self.epoch {
-                            self.blocks[current as usize].links[usize::from(exit & 1)] =
-                                Link { epoch: self.epoch, block: index };
-                        }
-                        current = index;
-                    }
-                    _ => break,
+                let Ok(Some(next)) = self.enter(cpu, env) else { break };
+                // Decoding may have dropped the block that was left.
+                if epoch == self.epoch {
+                    let base = cpu.seg[Seg::Cs as usize].base;
+                    let page = |ip: u64| ip.wrapping_add(base) / PAGE;
+                    env.ways.link(next, |from| !next.crosses() && page(from) == page(cpu.rip));
                 }
+                target = next;
             }
         }
     }
 
-    /// The block at the current IP, by the short way if possible.
-    fn enter(&mut self, cpu: &mut CpuState, env: &mut Env<'_>) -> Result<Option<u32>, Fault> {
-        let base = cpu.seg[Seg::Cs as usize].base;
-        let limit = cpu.seg[Seg::Cs as usize].limit;
-        let linear = cpu.rip.wrapping_add(base);
-        let slot = (linear ^ linear >> 12) as usize & (JUMPS - 1);
-        let jump = &self.jumps[slot];
-        if jump.ip == cpu.rip
-            && jump.base == base
-            && jump.limit == limit
-            && jump.epoch == self.epoch
-            && jump.mode == cpu.mode
-        {
-            return Ok(Some(jump.block));
+    /// Puts the numbers that stand for the code segment, mode and epochs of now into the ways.
+    fn set_context(&mut self, cpu: &CpuState, env: &mut Env<'_>) {
+        let cs = &cpu.seg[Seg::Cs as usize];
+        let (base, limit, mode) = (cs.base, cs.limit, cpu.mode);
+        let hash = base ^ u64::from(limit) ^ u64::from(mode.0) << 3;
+        let context = &mut self.contexts[(hash ^ hash >> 6 ^ hash >> 12 ^ hash >> 20) as usize % CONTEXTS];
+        let known = context.base == base && context.limit == limit && context.mode == mode;
+        if !known || context.epoch != self.epoch {
+            let (inside, across) = (self.next_context, self.next_context + 1);
+            self.next_context += 2;
+            let (epoch, translations) = (self.epoch, self.translations);
+            *context = Context { base, limit, mode, epoch, inside, translations, across };
+        } else if context.translations != self.translations {
+            context.translations = self.translations;
+            context.across = self.next_context;
+            self.next_context += 1;
+        }
+        env.ways.inside = context.inside;
+        env.ways.context = context.across;
+    }
+
+    /// The block at the current IP, by the short way if possible. The context is the one of now
+    /// before and after.
+    fn enter(&mut self, cpu: &mut CpuState, env: &mut Env<'_>) -> Result<Option<Target>, Fault> {
+        if let Some(target) = env.ways.find(cpu.rip) {
+            return Ok(Some(target));
         }
         self.trail[self.trail_at] = (cpu.seg[Seg::Cs as usize].selector, cpu.rip);
         self.trail_at = (self.trail_at + 1) % TRAIL;
-        let index = self.block_at(cpu, env)?;
-        if let Some(block) = index {
-            self.jumps[slot] = Jump { ip: cpu.rip, base, epoch: self.epoch, mode: cpu.mode, limit, block };
-        }
-        Ok(index)
+        let Some(index) = self.block_at(cpu, env)? else { return Ok(None) };
+        // Decoding may have dropped blocks.
+        self.set_context(cpu, env);
+        let Some(chain) = &self.blocks[index as usize].chain else { return Ok(None) };
+        let target = chain.target();
+        env.ways.remember(cpu.rip, target);
+        Ok(Some(target))
     }
 }
 
@@ -705,20 +719,14 @@ impl Engine for Interpreter {
         let budget = budget.min(i64::MAX as u64 / 4) as i64;
         // The TLB moves out, so that the engine and the surroundings can be borrowed apart.
         let mut tlb = self.tlb.take().unwrap_or_default();
-        let mut env = Env {
-            memory,
-            bus,
-            tlb: &mut tlb,
-            leave: Leave::Again,
-            stepping: false,
-            end_ticks: cpu.ticks.wrapping_add(budget as u64),
-            remaining: budget,
-            flush_code: false,
-            successor: INDIRECT,
-        };
+        let mut ways = self.ways.take().unwrap_or_default();
+        let mut env = Env::new(memory, bus, &mut tlb, &mut ways);
+        env.end_ticks = cpu.ticks.wrapping_add(budget as u64);
+        env.remaining = budget;
         let exit = self.loop_(cpu, &mut env);
         let done = (budget - env.remaining).max(0) as u64;
         self.tlb = Some(tlb);
+        self.ways = Some(ways);
         cpu.ticks = cpu.ticks.wrapping_add(done);
         cpu.retired = cpu.retired.wrapping_add(done);
         (exit, done)
@@ -728,11 +736,12 @@ impl Engine for Interpreter {
         if let Some(tlb) = &mut self.tlb {
             tlb.flush();
         }
+        self.translations += 1;
         self.epoch += 1;
         self.map.clear();
-        for index in 0..self.blocks.len() as u32 {
-            self.kill(index);
-        }
+        self.blocks.clear();
+        self.free.clear();
+        self.retired.clear();
         self.pages.clear();
     }
 }

@@ -4,6 +4,7 @@ use cpu::core::{Core, Env, Fault, Leave};
 use cpu::decode::{Decoded, decode};
 use cpu::helpers::{sse, x87};
 use cpu::insn::{Code, Insn};
+use cpu::interpreter::Ways;
 use cpu::state::{Attributes, CpuState, Segment, Width, cr0, cr4};
 use cpu::tlb::Tlb;
 use cpu::{Bus, Cycle, GuestMemory, Model};
@@ -33,6 +34,7 @@ pub const AT: u64 = 0x2000;
 pub struct Guest {
     pub memory: GuestMemory,
     pub tlb: Tlb,
+    pub ways: Ways,
     pub cpu: CpuState,
     /// Why the last instruction faulted.
     pub leave: Leave,
@@ -51,21 +53,13 @@ impl Guest {
             *s = Segment::new(8, 0, u32::MAX, attributes, true);
         }
         cpu.update_mode();
-        Guest { memory, tlb: Tlb::new(), cpu, leave: Leave::Step }
+        Guest { memory, tlb: Tlb::new(), ways: Ways::default(), cpu, leave: Leave::Step }
     }
     pub fn run(&mut self, insn: &Insn) -> Result<(), Fault> {
         let mut bus = NoBus;
-        let mut env = Env {
-            memory: &mut self.memory,
-            bus: &mut bus,
-            tlb: &mut self.tlb,
-            leave: Leave::Step,
-            stepping: true,
-            end_ticks: 0,
-            remaining: 0,
-            flush_code: false,
-            successor: 0,
-        };
+        let mut env = Env::new(&mut self.memory, &mut bus, &mut self.tlb, &mut self.ways);
+        env.leave = Leave::Step;
+        env.stepping = true;
         let result = (insn.helper)(&mut Core { cpu: &mut self.cpu, env: &mut env }, insn);
         self.leave = env.leave;
         result
