@@ -2,7 +2,7 @@
 //! it: deadlines, wires, requests to stop.
 
 use crate::clock::Clock;
-use crate::pc::{self, Chip, Chips, Fitting, map};
+use crate::pc::{self, Chip, Chips, Fitting, VideoAdapter, map};
 use cpu::bus::{Bus, Cycle};
 use cpu::memory::{Block, GuestMemory, RamPort};
 use cpu::state::Width as CpuWidth;
@@ -152,6 +152,7 @@ pub(crate) struct Board {
     pub(crate) coprocessor: Line,
     pub(crate) clock: Clock,
     pub(crate) roms: Roms,
+    video: VideoAdapter,
     pub(crate) state: BoardState,
     pub(crate) watch: Option<IoWatch>,
     pub(crate) unknown_ports: BTreeMap<u16, Unknown>,
@@ -196,11 +197,11 @@ impl Dma for BusMaster<'_, '_> {
     }
 }
 
-struct Functions<'a>(&'a mut Chips);
+struct Functions<'a>(&'a mut Chips, VideoAdapter);
 
 impl ConfigBus for Functions<'_> {
     fn function(&mut self, address: PciAddress) -> Option<&mut dyn PciFunction> {
-        self.0.function(address)
+        self.0.function(address, self.1)
     }
 }
 
@@ -228,6 +229,7 @@ impl Board {
             wires,
             clock,
             roms: Roms::default(),
+            video: fitting.video,
             state: BoardState {
                 config_ports: ConfigPorts::default(),
                 requests: Requests::default(),
@@ -251,7 +253,9 @@ impl Board {
             intr: false,
         };
         for &(first, last, chip, register) in pc::PORTS {
-            board.route(first, last, Target::Chip(chip, register));
+            if chip != Chip::Vga || fitting.video != VideoAdapter::None {
+                board.route(first, last, Target::Chip(chip, register));
+            }
         }
         for &(first, last, register) in pc::DMA_PORTS {
             board.route(first, last, Target::Dma(register));
@@ -428,7 +432,13 @@ impl Board {
         for segment in 0..devices::pci::PAM_SEGMENTS {
             layout.pam[usize::from(segment)] = self.chips.host_bridge.pam(segment);
         }
-        let mut bar = |chip: Chip, index: u8| self.chips.get(chip).pci().and_then(|function| function.bar(index));
+        let video = self.video;
+        let mut bar = |chip: Chip, index: u8| {
+            if chip == Chip::Vga && video != VideoAdapter::Pci {
+                return None;
+            }
+            self.chips.get(chip).pci().and_then(|function| function.bar(index))
+        };
         layout.framebuffer = bar(Chip::Vga, pc::FRAMEBUFFER_BAR);
         layout.rom = bar(Chip::Vga, pc::ROM_BAR);
         layout.io = pc::IO_BARS.iter().map(|&(chip, index, _)| bar(chip, index)).collect();
@@ -465,12 +475,14 @@ impl Board {
         let low = ram.bytes().min(map::LOW_RAM_END);
         memory.unmap_all();
         self.windows.clear();
-        self.windows.push(Window {
-            first: map::VIDEO,
-            last: map::OPTION_ROMS - 1,
-            chip: Chip::Vga,
-            window: devices::vga::LEGACY_WINDOW,
-        });
+        if self.video != VideoAdapter::None {
+            self.windows.push(Window {
+                first: map::VIDEO,
+                last: map::OPTION_ROMS - 1,
+                chip: Chip::Vga,
+                window: devices::vga::LEGACY_WINDOW,
+            });
+        }
         // Device memory first: RAM wins where both decode, as the host bridge claims it first.
         for (bar, &(chip, _, window)) in layout.memory.iter().zip(pc::MEMORY_BARS) {
             if let Some(Bar::Memory { base, size }) = *bar {
@@ -487,6 +499,13 @@ impl Board {
             && base >= low
         {
             memory.map(base, rom.bytes(), rom, 0, true);
+        }
+        if self.video == VideoAdapter::Isa {
+            let video = memory.video();
+            memory.map(map::ISA_FRAMEBUFFER, video.bytes(), video, 0, false);
+            if let Some(rom) = self.roms.video {
+                memory.map(map::OPTION_ROMS, rom.bytes(), rom, 0, true);
+            }
         }
         memory.map(0, low.min(map::VIDEO), ram, 0, false);
         if low > map::EXTENDED {
@@ -529,10 +548,13 @@ impl Board {
                 return memory.block(rom).get(at as usize).copied().unwrap_or(0xff);
             }
         }
-        if let Some(rom) = self.roms.option
-            && let Some(at) = address.checked_sub(map::DIRECT_BOOT_ROM).filter(|at| *at < rom.bytes())
-        {
-            return memory.block(rom).get(at as usize).copied().unwrap_or(0xff);
+        let video = self.roms.video.filter(|_| self.video == VideoAdapter::Isa);
+        for (rom, first) in [(self.roms.option, map::DIRECT_BOOT_ROM), (video, map::OPTION_ROMS)] {
+            if let Some(rom) = rom
+                && let Some(at) = address.checked_sub(first).filter(|at| *at < rom.bytes())
+            {
+                return memory.block(rom).get(at as usize).copied().unwrap_or(0xff);
+            }
         }
         0xff
     }
@@ -579,7 +601,9 @@ impl Board {
             Target::PciConfig if port == pc::RESET_CONTROL && width == Width::Byte => {
                 self.touch(Chip::IsaBridge, memory, ticks, |device, access| device.port_io()?.read(access, 0, width))
             }
-            Target::PciConfig => self.state.config_ports.read(offset, width, &mut Functions(&mut self.chips)),
+            Target::PciConfig => {
+                self.state.config_ports.read(offset, width, &mut Functions(&mut self.chips, self.video))
+            }
             Target::Backdoor if width == Width::Dword => {
                 self.state.requests.backdoor = true;
                 Some(u32::MAX)
@@ -617,7 +641,8 @@ impl Board {
                 })
             }
             Target::PciConfig => {
-                let done = self.state.config_ports.write(offset, width, value, &mut Functions(&mut self.chips))?;
+                let done =
+                    self.state.config_ports.write(offset, width, value, &mut Functions(&mut self.chips, self.video))?;
                 if let ConfigWrite::Written(_) = done {
                     for &(_, chip) in pc::FUNCTIONS {
                         self.note_deadline(chip, self.clock.time(ticks));

@@ -34,4 +34,5 @@ pub use devices::Time;
 pub use devices::rtc::DateTime;
 pub use devices::storage::{MemoryStorage, Storage, StorageError};
 pub use input::KeyCode;
+pub use pc::VideoAdapter;
 pub use run::{BootDevice, BuildError, Builder, Counters, EngineKind, Machine, Stop};

@@ -78,6 +78,19 @@ chips! {
     Pic pic: PicPair, "Interrupt controllers; last, because they see what all others have done.";
 }
 
+/// How the display adapter is fitted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VideoAdapter {
+    /// A VGA with the Bochs display interface as PCI function 1234h:1111h.
+    #[default]
+    Pci,
+    /// The same chip on the ISA bus: no PCI function, its BIOS at C0000h, its linear framebuffer
+    /// at a fixed address. Drivers that look for the PCI function leave its text screen alone.
+    Isa,
+    /// No display at all.
+    None,
+}
+
 /// What differs from board to board.
 pub(crate) struct Fitting {
     /// The date at power-on.
@@ -86,6 +99,8 @@ pub(crate) struct Fitting {
     pub(crate) video_bytes: u32,
     /// Size of the display's ROM window.
     pub(crate) video_rom: Option<u32>,
+    /// How the display is fitted.
+    pub(crate) video: VideoAdapter,
 }
 
 impl Chips {
@@ -121,10 +136,13 @@ impl Chips {
             pic,
         }
     }
-    /// The function at a PCI address.
-    pub(crate) fn function(&mut self, address: PciAddress) -> Option<&mut dyn PciFunction> {
+    /// The function at a PCI address of a board with such a display.
+    pub(crate) fn function(&mut self, address: PciAddress, video: VideoAdapter) -> Option<&mut dyn PciFunction> {
         let (_, chip) = FUNCTIONS.iter().find(|(at, _)| *at == (address.slot, address.function))?;
-        if address.bus == 0 { self.get(*chip).pci() } else { None }
+        if address.bus != 0 || *chip == Chip::Vga && video != VideoAdapter::Pci {
+            return None;
+        }
+        self.get(*chip).pci()
     }
 }
 
@@ -179,6 +197,9 @@ pub(crate) const PORTS: &[(u16, u16, Chip, u16)] = &[
     (0x3f8, 0x3ff, Chip::Com1, 0),
     (0x4d0, 0x4d1, Chip::Pic, 4),
     (0x510, 0x51b, Chip::FwCfg, 0),
+    // Where the tables of SeaBIOS have the general purpose events, whatever the base is. All ones
+    // would be events of every kind: systems then eject all PCI devices.
+    (0xafe0, 0xafe3, Chip::Power, 0x300),
 ];
 
 /// Ports of the two ISA DMA controllers and their page registers: first, last, register. Port 80h
@@ -217,6 +238,9 @@ pub(crate) const ROM_BAR: u8 = 6;
 pub(crate) mod map {
     /// Conventional memory ends here.
     pub(crate) const VIDEO: u64 = 0xa_0000;
+    /// Linear framebuffer of a display on the ISA bus, where software without PCI looks for the
+    /// Bochs display interface's.
+    pub(crate) const ISA_FRAMEBUFFER: u64 = 0xe000_0000;
     /// Option ROM area begins here; the video window ends.
     pub(crate) const OPTION_ROMS: u64 = 0xc_0000;
     /// The system BIOS's last 64 KiB begin here.

@@ -4,7 +4,7 @@ use crate::bus::{Board, IoWatch, Roms, Unknown};
 use crate::clock::{self, Clock};
 use crate::input::{self, KeyCode, Typing};
 use crate::loader::{self, LoadError, MemoryLayout, Payload, Plan};
-use crate::pc::{self, Chip, Fitting, cmos};
+use crate::pc::{self, Chip, Fitting, VideoAdapter, cmos};
 use crate::trace::{self, FaultReport, TraceOptions};
 use cpu::engine::{Engine, Exit};
 use cpu::flags::bits;
@@ -116,6 +116,7 @@ enum IdeDrive {
 pub struct Builder {
     memory: u64,
     video_memory: u64,
+    video: VideoAdapter,
     model: Model,
     engine: EngineKind,
     rate: u64,
@@ -137,6 +138,7 @@ impl Default for Builder {
         Builder {
             memory: 64 << 20,
             video_memory: 16 << 20,
+            video: VideoAdapter::default(),
             model: Model::default(),
             engine: EngineKind::Auto,
             rate: clock::DEFAULT_RATE,
@@ -186,7 +188,14 @@ impl Builder {
         self.bios = Some(image);
         self
     }
-    /// The display adapter's BIOS, behind its expansion ROM register.
+    /// How the display adapter is fitted: on the PCI bus unless said.
+    #[must_use]
+    pub fn video(mut self, adapter: VideoAdapter) -> Builder {
+        self.video = adapter;
+        self
+    }
+    /// The display adapter's BIOS: behind its expansion ROM register, or at C0000h when it is on the
+    /// ISA bus. A machine without a display does without.
     #[must_use]
     pub fn video_bios(mut self, image: Vec<u8>) -> Builder {
         self.video_bios = Some(image);
@@ -265,7 +274,10 @@ impl Builder {
         if !bios.len().is_power_of_two() || !(0x1_0000..=16 << 20).contains(&bios.len()) {
             return Err(BuildError::BiosSize(bios.len()));
         }
-        let video_bios = self.video_bios.unwrap_or_default();
+        let mut video_bios = self.video_bios.unwrap_or_default();
+        if self.video == VideoAdapter::None {
+            video_bios.clear();
+        }
         if video_bios.len() > 0x1_0000 {
             return Err(BuildError::VideoBiosSize(video_bios.len()));
         }
@@ -277,11 +289,15 @@ impl Builder {
             .map_err(|source| BuildError::Memory { bytes: self.memory, source })?;
         let clock = Clock::with_rate(self.rate);
         let video_rom = (!video_bios.is_empty()).then(|| video_bios.len().next_power_of_two().max(4096) as u32);
-        let fitting = Fitting { date: self.date, video_bytes: self.video_memory as u32, video_rom };
+        let fitting = Fitting { date: self.date, video_bytes: self.video_memory as u32, video_rom, video: self.video };
         let mut board = Board::new(&fitting, clock);
         board.roms = Roms { system: memory.add_rom(&bios), video: None, option: None };
         if !video_bios.is_empty() {
             board.roms.video = memory.add_rom(&video_bios);
+            if self.video == VideoAdapter::Isa {
+                // Firmware that puts RAM over the whole area first finds it here.
+                board.chips.fw_cfg.add_file("vgaroms/vgabios.bin", video_bios);
+            }
         }
         if let Some(port) = self.debug_console {
             board.attach(port, 1, Chip::DebugConsole, 0);

@@ -402,6 +402,18 @@ fn cmpxchg8b(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     Ok(())
 }
 
+/// A store of ENTER, which may still meet a fault or a reason to be run again alone: then stores to the
+/// video window, which are otherwise made in the middle of a block, would be made twice.
+fn store_frame(core: &mut Core<'_, '_>, sp: u64, w: Width, value: u64) -> Result<(), Fault> {
+    if !core.env.stepping {
+        let linear = core.linear(Seg::Ss, sp, w.bytes(), Access::Write)?;
+        if core.env.tlb.write(linear, w.bytes(), core.cpu.cpl == 3).is_none() {
+            return Err(core.step());
+        }
+    }
+    core.store(Seg::Ss, sp, w, value)
+}
+
 fn enter(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     let w = i.width;
     let stack = core.cpu.mode.stack_width();
@@ -411,7 +423,7 @@ fn enter(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     let old_sp = core.sp();
     let mut sp = old_sp.wrapping_sub(w.bytes()) & mask;
     let bp = core.cpu.gpr.read(gpr::BP, w);
-    core.store(Seg::Ss, sp, w, bp)?;
+    store_frame(core, sp, w, bp)?;
     let frame = sp;
     if level > 0 {
         let mut from = core.cpu.gpr.read(gpr::BP, stack);
@@ -419,10 +431,10 @@ fn enter(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
             from = from.wrapping_sub(w.bytes()) & mask;
             let pointer = core.load(Seg::Ss, from, w)?;
             sp = sp.wrapping_sub(w.bytes()) & mask;
-            core.store(Seg::Ss, sp, w, pointer)?;
+            store_frame(core, sp, w, pointer)?;
         }
         sp = sp.wrapping_sub(w.bytes()) & mask;
-        core.store(Seg::Ss, sp, w, frame & w.mask())?;
+        store_frame(core, sp, w, frame & w.mask())?;
     }
     let sp = sp.wrapping_sub(size) & mask;
     // The new top of stack must be writable, or the instruction faults as a whole. The 8086

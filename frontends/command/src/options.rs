@@ -48,6 +48,16 @@ pub(crate) enum Engine {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Vga {
+    /// On the PCI bus, 1234h:1111h.
+    Std,
+    /// On the ISA bus: no PCI function, so that drivers for it leave the text screen alone.
+    Isa,
+    /// No display adapter.
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Trace {
     /// Each instruction with the registers before it, as QEMU's `-d in_asm,cpu`.
     Insn,
@@ -100,6 +110,9 @@ pub(crate) struct Run {
     /// Video BIOS instead of the built-in one.
     #[arg(long, value_name = "FILE", help_heading = "Machine")]
     pub(crate) video_bios: Option<PathBuf>,
+    /// Display adapter.
+    #[arg(long, value_enum, default_value = "std", help_heading = "Machine")]
+    pub(crate) vga: Vga,
     /// Guest memory.
     #[arg(long, short = 'm', value_name = "SIZE", value_parser = values::memory, default_value = "64M", help_heading = "Machine")]
     pub(crate) memory: u64,

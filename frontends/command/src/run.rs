@@ -1,7 +1,7 @@
 //! `beigebox run`: builds the machine the options describe and drives it to its end.
 
 use crate::console::{Console, Input};
-use crate::options::{ClockMode, Display, Engine, Run, Trace};
+use crate::options::{ClockMode, Display, Engine, Run, Trace, Vga};
 use crate::script::{self, Action, Rule, When};
 use crate::sink::Sink;
 use crate::terminal::{self, Terminal};
@@ -11,7 +11,7 @@ use beigebox::clock::Pace;
 use beigebox::host::{self, ImageError, Mode};
 use beigebox::loader::{self, ImageKind, Module, Payload};
 use beigebox::trace::TraceOptions;
-use beigebox::{BootDevice, Builder, DateTime, EngineKind, Machine, Model, Stop};
+use beigebox::{BootDevice, Builder, DateTime, EngineKind, Machine, Model, Stop, VideoAdapter};
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -35,7 +35,11 @@ pub(crate) fn run(mut options: Run) -> Result<u8, Failure> {
             && options.debugcon != Some(Stream::Stdio)
             && options.trace.is_empty()
             && options.exit_on_text.is_empty();
-        if free && interactive && std::io::stdout().is_terminal() { Display::Terminal } else { Display::None }
+        if free && interactive && options.vga != Vga::None && std::io::stdout().is_terminal() {
+            Display::Terminal
+        } else {
+            Display::None
+        }
     });
     let serial = options.serial.clone().unwrap_or(match display {
         Display::None => Stream::Stdio,
@@ -215,6 +219,9 @@ fn check(options: &Run) -> Result<(), Failure> {
     if options.display == Some(Display::Terminal) && options.serial == Some(Stream::Stdio) {
         return bad("--display terminal and --serial stdio both want the terminal; send one of them elsewhere");
     }
+    if options.vga == Vga::None && (options.display == Some(Display::Terminal) || options.video_bios.is_some()) {
+        return bad("--vga none leaves no display adapter for --display terminal and --video-bios");
+    }
     let ports = [options.debugcon_port, options.debug_exit];
     if ports[0] >= ports[1] && ports[0] - ports[1] < 4 {
         return bad("--debugcon-port lies within the four ports of --debug-exit");
@@ -301,6 +308,11 @@ fn build(options: &Run, follows_host: bool) -> Result<Machine, Failure> {
             Engine::Interpreter => EngineKind::Interpreter,
         })
         .bios(bios)
+        .video(match options.vga {
+            Vga::Std => VideoAdapter::Pci,
+            Vga::Isa => VideoAdapter::Isa,
+            Vga::None => VideoAdapter::None,
+        })
         .video_bios(video_bios)
         .debug_console(Some(options.debugcon_port))
         .debug_exit(Some(options.debug_exit))

@@ -38,10 +38,10 @@ fn linux_shell_on_the_screen(firmware: Firmware) {
         .passes();
 }
 
-/// `bochs-drm` would leave text mode.
+/// On the ISA bus: a driver for the PCI display would leave text mode.
 fn installer(firmware: Firmware) {
-    let append = format!("vga=normal fb=false priority=high modprobe.blacklist=bochs {SHORT}");
-    Boot::new(firmware)
+    let append = format!("vga=normal fb=false priority=high {SHORT}");
+    Boot::with_isa_display(firmware)
         .image("--kernel", "installer/linux")
         .image("--initrd", "installer/initrd.gz")
         .with(&["--memory", "512M", "--append", &append])

@@ -52,12 +52,19 @@ pub struct Outcome {
 
 impl Boot {
     pub fn new(firmware: Firmware) -> Self {
+        Self::with_display(firmware, "std", "seabios/vgabios-stdvga.bin")
+    }
+    /// A machine whose display adapter is on the ISA bus.
+    pub fn with_isa_display(firmware: Firmware) -> Self {
+        Self::with_display(firmware, "isa", "seabios/vgabios-isavga.bin")
+    }
+    fn with_display(firmware: Firmware, display: &str, seabios: &str) -> Self {
         let mut boot = Self { arguments: vec!["run".into()], missing: false };
         boot.add(&["--display", "none", "--serial", "stdio", "--clock", "instructions", "--snapshot", "--stats"]);
-        boot.add(&["--wall-limit", "600s"]);
+        boot.add(&["--wall-limit", "600s", "--vga", display]);
         if firmware == Firmware::SeaBios {
             boot = boot.image("--bios", "seabios/bios-256k.bin");
-            boot = boot.image("--video-bios", "seabios/vgabios-stdvga.bin");
+            boot = boot.image("--video-bios", seabios);
         }
         boot
     }

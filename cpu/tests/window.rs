@@ -1,0 +1,51 @@
+//! What reaches the bus reaches it once, in blocks as in single steps.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use cpu::bus::{Bus, Cycle};
+use cpu::interpreter::Interpreter;
+use cpu::state::{Seg, Segment, Width, gpr};
+use cpu::{CpuState, Engine, Exit, GuestMemory, Model};
+
+/// Notes where stores arrive.
+#[derive(Default)]
+struct Board(Vec<u64>);
+
+impl Bus for Board {
+    fn port_read(&mut self, _: Cycle<'_>, _: u16, width: Width) -> u32 {
+        width.mask() as u32
+    }
+    fn port_write(&mut self, _: Cycle<'_>, _: u16, _: Width, _: u32) {}
+    fn mmio_read(&mut self, _: Cycle<'_>, _: u64, width: Width) -> u64 {
+        width.mask()
+    }
+    fn mmio_write(&mut self, _: Cycle<'_>, address: u64, _: Width, _: u64) {
+        self.0.push(address);
+    }
+    fn acknowledge_interrupt(&mut self, _: Cycle<'_>) -> Option<u8> {
+        None
+    }
+    fn attention(&self) -> bool {
+        false
+    }
+}
+
+/// ENTER pushes into the video window and looks at a new top of stack outside of RAM.
+#[test]
+fn enter_stores_once() {
+    let mut memory = GuestMemory::new(0x1_0000, 0, 0).unwrap();
+    let ram = memory.ram();
+    memory.map(0, 0x1_0000, ram, 0, false);
+    // nop; enter 100h,3; hlt
+    memory.write(0x100, &[0x90, 0xc8, 0x00, 0x01, 0x03, 0xf4]);
+    let mut cpu = CpuState::new(Model::PentiumM);
+    cpu.seg[Seg::Cs as usize] = Segment::real(0);
+    cpu.seg[Seg::Ss as usize] = Segment::real(0x9800);
+    cpu.rip = 0x100;
+    cpu.gpr.set(gpr::SP, 0x8010);
+    cpu.update_mode();
+    let mut board = Board::default();
+    assert_eq!(Interpreter::new().run(&mut cpu, &mut memory, &mut board, 100), (Exit::Halted, 3));
+    assert_eq!(board.0, [0xa_000e, 0xa_000c, 0xa_000a, 0xa_0008]);
+    assert_eq!(cpu.gpr.get(gpr::SP), 0x7f08);
+}
