@@ -22,6 +22,7 @@ pub mod line;
 pub mod mouse;
 pub mod ne2000;
 pub mod network;
+pub mod opl;
 pub mod parallel;
 pub mod pci;
 pub mod pic;
@@ -30,6 +31,8 @@ pub mod pit;
 pub mod port92;
 pub mod post;
 pub mod rtc;
+pub mod sb16;
+pub mod sound;
 pub mod speaker;
 pub mod storage;
 #[cfg(any(test, feature = "testing"))]

@@ -80,6 +80,8 @@ struct Layout {
     pam: [(bool, bool); devices::pci::PAM_SEGMENTS as usize],
     smram: bool,
     framebuffer: Option<Bar>,
+    /// Offset in video memory of what A0000h shows, when that is plain memory.
+    legacy: Option<u64>,
     rom: Option<Bar>,
     io: Vec<Option<Bar>>,
     memory: Vec<Option<Bar>>,
@@ -432,6 +434,7 @@ impl Board {
         for segment in 0..devices::pci::PAM_SEGMENTS {
             layout.pam[usize::from(segment)] = self.chips.host_bridge.pam(segment);
         }
+        layout.legacy = self.direct_window();
         let video = self.video;
         let mut bar = |chip: Chip, index: u8| {
             if chip == Chip::Vga && video != VideoAdapter::Pci {
@@ -495,6 +498,11 @@ impl Board {
                 memory.map(base, size.min(video.bytes()), video, 0, false);
             }
         }
+        if let Some(offset) = layout.legacy
+            && offset + map::BANK <= memory.video().bytes()
+        {
+            memory.map(map::VIDEO, map::BANK, memory.video(), offset, false);
+        }
         if let (Some(Bar::Memory { base, .. }), Some(rom)) = (layout.rom, self.roms.video)
             && base >= low
         {
@@ -537,6 +545,17 @@ impl Board {
                 // Reads from ROM, writes to the RAM behind it: the bus sorts them out.
                 (false, true) => memory.unmap(start, size),
             }
+        }
+    }
+    /// Offset in video memory of what lies at A0000h, when that is plain memory.
+    fn direct_window(&self) -> Option<u64> {
+        if self.video == VideoAdapter::None { None } else { self.chips.vga.direct_window() }
+    }
+    /// After a register of the display was written: what A0000h shows may be another part of video
+    /// memory, or registers.
+    fn follow_display(&mut self, memory: &mut GuestMemory) {
+        if self.layout.as_ref().is_some_and(|layout| layout.legacy != self.direct_window()) {
+            self.remap(memory);
         }
     }
     /// A byte of ROM as the ISA bus shows it, for segments whose reads and writes part.
@@ -596,6 +615,8 @@ impl Board {
                 })
             }
             Target::Dma(register) => {
+                // What has been played shows in the count.
+                self.touch(Chip::Sound, memory, ticks, |_, _| ());
                 self.with_dma(memory, ticks, |dma, access| devices::PortIo::read(dma, access, register + offset, width))
             }
             Target::PciConfig if port == pc::RESET_CONTROL && width == Width::Byte => {
@@ -627,14 +648,19 @@ impl Board {
                 let taken = self.touch(chip, memory, ticks, |device, access| {
                     device.port_io()?.write(access, register + offset, width, value)
                 });
-                if chip == Chip::SystemControl {
-                    self.touch(Chip::Pit, memory, ticks, |_, _| ());
+                match chip {
+                    Chip::SystemControl => self.touch(Chip::Pit, memory, ticks, |_, _| ()),
+                    Chip::Vga => self.follow_display(memory),
+                    _ => {}
                 }
                 taken
             }
-            Target::Dma(register) => self.with_dma(memory, ticks, |dma, access| {
-                devices::PortIo::write(dma, access, register + offset, width, value)
-            }),
+            Target::Dma(register) => {
+                self.touch(Chip::Sound, memory, ticks, |_, _| ());
+                self.with_dma(memory, ticks, |dma, access| {
+                    devices::PortIo::write(dma, access, register + offset, width, value)
+                })
+            }
             Target::PciConfig if port == pc::RESET_CONTROL && width == Width::Byte => {
                 self.touch(Chip::IsaBridge, memory, ticks, |device, access| {
                     device.port_io()?.write(access, 0, width, value)
@@ -830,6 +856,9 @@ impl Bus for Board {
                 let taken = self.touch(window.chip, memory, ticks, |device, access| {
                     device.mmio()?.write(access, window.window, offset, width, value)
                 });
+                if window.window == devices::vga::REGISTER_WINDOW && window.chip == Chip::Vga {
+                    self.follow_display(memory);
+                }
                 self.after_access(memory, ticks);
                 taken.is_some()
             }

@@ -14,7 +14,7 @@
 //! [`Machine`] is the whole: [`run`] the loop that drives it, [`pc`] the page with all addresses,
 //! `bus` what the processor sees of the board, [`clock`] guest time, [`loader`] kernels booted
 //! without a boot sector, [`snapshot`] its state as bytes and as a hash, [`input`] keys,
-//! [`display`] the screen, [`host`] disk images, [`trace`] what it does, written down.
+//! [`display`] the screen, [`sound`] what the speaker and the sound card play, [`host`] disk images, [`trace`] what it does, written down.
 
 mod bus;
 pub mod clock;
@@ -26,6 +26,7 @@ pub mod loader;
 pub mod pc;
 pub mod run;
 pub mod snapshot;
+pub mod sound;
 pub mod trace;
 
 pub use bus::{IoEvent, IoWatch, Unknown};

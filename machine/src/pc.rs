@@ -8,6 +8,7 @@ use devices::debugcon::DebugConsole;
 use devices::floppy::FloppyController;
 use devices::fw_cfg::FwCfg;
 use devices::i8042::I8042;
+use devices::opl::Opl;
 use devices::parallel::Parallel;
 use devices::pci::{HostBridge, PciAddress};
 use devices::pic::PicPair;
@@ -16,6 +17,7 @@ use devices::pit::Pit;
 use devices::port92::Port92;
 use devices::post::Post;
 use devices::rtc::{DateTime, Rtc};
+use devices::sb16::{self, SoundBlaster};
 use devices::speaker::SystemControl;
 use devices::uart::Uart;
 use devices::vga::{self, Vga};
@@ -74,6 +76,8 @@ chips! {
     DebugConsole debug_console: DebugConsole, "Port E9h, or where it was asked for.";
     DebugExit debug_exit: DebugExit, "isa-debug-exit.";
     Post post: Post, "Port 80h.";
+    Sound sound: SoundBlaster, "Sound Blaster 16.";
+    Opl opl: Opl, "Synthesizer of the sound card.";
     Backdoor backdoor: VmPort, "Absolute pointer behind a backdoor port.";
     Pic pic: PicPair, "Interrupt controllers; last, because they see what all others have done.";
 }
@@ -132,6 +136,8 @@ impl Chips {
             debug_console: DebugConsole::new(),
             debug_exit: DebugExit::new(),
             post: Post::new(),
+            sound: SoundBlaster::new(sb16::INTERRUPTS.map(|number| pic.irq(if number == 2 { 9 } else { number }))),
+            opl: Opl::new(),
             backdoor: VmPort::new(),
             pic,
         }
@@ -186,9 +192,15 @@ pub(crate) const PORTS: &[(u16, u16, Chip, u16)] = &[
     (0x170, 0x177, Chip::Ide, ata::SECONDARY_COMMAND),
     (0x1ce, 0x1d0, Chip::Vga, vga::DISPI_INDEX),
     (0x1f0, 0x1f7, Chip::Ide, ata::PRIMARY_COMMAND),
+    (0x220, 0x223, Chip::Opl, 0),
+    (0x224, 0x226, Chip::Sound, 0x04),
+    (0x228, 0x229, Chip::Opl, 0),
+    (0x22a, 0x22f, Chip::Sound, 0x0a),
     (0x2f8, 0x2ff, Chip::Com2, 0),
+    (0x330, 0x331, Chip::Sound, sb16::MPU),
     (0x376, 0x376, Chip::Ide, ata::SECONDARY_CONTROL),
     (0x378, 0x37a, Chip::Parallel, 0),
+    (0x388, 0x38b, Chip::Opl, 0),
     (0x3b0, 0x3bb, Chip::Vga, 0x00),
     (0x3c0, 0x3df, Chip::Vga, 0x10),
     (0x3f0, 0x3f5, Chip::Floppy, 0),
@@ -241,6 +253,8 @@ pub(crate) mod map {
     /// Linear framebuffer of a display on the ISA bus, where software without PCI looks for the
     /// Bochs display interface's.
     pub(crate) const ISA_FRAMEBUFFER: u64 = 0xe000_0000;
+    /// Bytes of video memory that a window at its beginning shows at a time.
+    pub(crate) const BANK: u64 = 0x1_0000;
     /// Option ROM area begins here; the video window ends.
     pub(crate) const OPTION_ROMS: u64 = 0xc_0000;
     /// The system BIOS's last 64 KiB begin here.

@@ -344,6 +344,7 @@ impl Builder {
             no_reboot: self.no_reboot,
             reset_on_triple_fault: self.reset_on_triple_fault,
             resets: 0,
+            membrane: devices::sound::Membrane::default(),
         })
     }
 }
@@ -430,6 +431,7 @@ pub struct Machine {
     no_reboot: bool,
     reset_on_triple_fault: bool,
     resets: u64,
+    pub(crate) membrane: devices::sound::Membrane,
 }
 
 /// Numbers about a run.

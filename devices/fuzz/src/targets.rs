@@ -39,6 +39,7 @@ chips! {
     "ide": ide(),
     "ne2000": devices::ne2000::Ne2000::pci(Line::detached(), [0x52, 0x54, 0, 1, 2, 3], Some(Box::new(Echo::default()))),
     "ne2000_isa": devices::ne2000::Ne2000::isa(Line::detached(), [0x52, 0x54, 0, 1, 2, 3], None),
+    "opl": devices::opl::Opl::new(),
     "parallel": devices::parallel::Parallel::new(Line::detached()),
     "pci_host": devices::pci::HostBridge::new(),
     "pic": devices::pic::PicPair::new(&Attention::new()),
@@ -48,6 +49,7 @@ chips! {
     "port92": devices::port92::Port92::new(Line::detached(), Line::detached()),
     "post": devices::post::Post::new(),
     "rtc": devices::rtc::Rtc::new(Line::detached(), devices::rtc::DateTime::DEFAULT),
+    "sb16": devices::sb16::SoundBlaster::new(std::array::from_fn(|_| Line::detached())),
     "speaker": devices::speaker::SystemControl::new(
         Line::detached(), Line::detached(), Line::detached(), &Attention::new()
     ),

@@ -74,9 +74,10 @@ impl Attribute {
     pub fn pan_top_only(&self) -> bool {
         self.get(0x10) & 0x20 != 0
     }
-    /// DAC index of a four-bit colour.
-    pub fn color(&self, color: u8) -> u8 {
-        let palette = self.get(color & self.get(0x12) & 0x0f) & 0x3f;
+    /// DAC index of a four-bit colour, of which the bits `flip` are inverted behind the plane
+    /// enable register.
+    pub fn color(&self, color: u8, flip: u8) -> u8 {
+        let palette = self.get((color & self.get(0x12) ^ flip) & 0x0f) & 0x3f;
         let select = self.get(0x14);
         if self.get(0x10) & 0x80 != 0 { palette & 0x0f | (select & 0x0f) << 4 } else { palette | (select & 0x0c) << 4 }
     }

@@ -65,6 +65,12 @@ impl Graphics {
         }
     }
 
+    /// Whether the processor's bytes reach memory as they are, and come back so: write and read
+    /// mode 0, no rotation, no logic function, no set/reset, all bits.
+    pub fn passes_through(&self) -> bool {
+        self.get(5) & 0x0b == 0 && self.get(3) == 0 && self.get(1) == 0 && self.get(8) == 0xff
+    }
+
     /// What the four planes get when the processor writes `data`.
     pub fn compose(&self, data: u8) -> u32 {
         let rotated = data.rotate_right(u32::from(self.get(3) & 7));

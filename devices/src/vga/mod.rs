@@ -126,6 +126,19 @@ impl Vga {
         self.state.dispi.enabled()
     }
 
+    /// Offset in video memory of the 64 KiB that the processor reaches at A0000h without any work by
+    /// the adapter, or `None` when it must see each access. It is there in chain-4 modes and in
+    /// banks of the Bochs interface as long as nothing in the graphics controller changes what is
+    /// written. Reads through it do not load the latches, which nobody uses in those modes.
+    #[must_use]
+    pub fn direct_window(&self) -> Option<u64> {
+        let State { graphics, sequencer, dispi, miscellaneous, .. } = &self.state;
+        let linear = if dispi.enabled() { !dispi.planar() } else { sequencer.chain_four() };
+        let plain = graphics.passes_through() && sequencer.plane_mask() == 0x0f;
+        let decoded = miscellaneous & 2 != 0 && graphics.window() == (0, 0x1_0000);
+        (linear && plain && decoded).then_some(if dispi.enabled() { dispi.bank_offset() as u64 } else { 0 })
+    }
+
     // Timing ----------------------------------------------------------------------------------
 
     fn dot_clock(&self) -> u64 {

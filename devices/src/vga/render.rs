@@ -86,7 +86,8 @@ pub(super) struct Look {
     dark: bool,
     /// DAC entries as 00RRGGBB; all 256.
     dac: Vec<u32>,
-    /// Colours of four-bit pixels.
+    /// Colours of four-bit pixels. In graphics with blinking on, their highest bit changes with the
+    /// phase.
     colors: [u32; 16],
     cursor_on: bool,
     blink_on: bool,
@@ -219,7 +220,7 @@ impl Vga {
             cursor_lines: (first as usize, last as usize),
             character_height: state.crtc.row_height() as usize,
             blinking: state.attribute.blink(),
-            palette: self.colors(),
+            palette: self.colors(0),
         })
     }
 
@@ -246,8 +247,8 @@ impl Vga {
     fn rgb(&self, index: u8) -> u32 {
         self.state.dac.rgb(index, self.state.dispi.wide_dac())
     }
-    fn colors(&self) -> [u32; 16] {
-        std::array::from_fn(|color| self.rgb(self.state.attribute.color(color as u8)))
+    fn colors(&self, flip: u8) -> [u32; 16] {
+        std::array::from_fn(|color| self.rgb(self.state.attribute.color(color as u8, flip)))
     }
 
     /// Whether the cursor and whether blinking characters show at `now`. The cursor has a period
@@ -272,7 +273,7 @@ impl Vga {
             attribute: state.attribute.registers().to_vec(),
             dark: state.sequencer.screen_off() || !state.attribute.display_on() || !state.crtc.synchronises(),
             dac: (0..=255).map(|index| self.rgb(index)).collect(),
-            colors: self.colors(),
+            colors: self.colors(if blink_on || self.is_text() { 0 } else { 8 }),
             cursor_on,
             blink_on,
         }
@@ -558,8 +559,6 @@ impl Painter<'_> {
             line.extend(bytes.iter().flat_map(|index| [color_of(&self.look.dac, *index); 2]));
             return;
         }
-        // With blinking on, the highest bit of every pixel changes with the phase.
-        let invert = if self.look.blink_on { 0 } else { 8 };
         for cell in bytes.chunks_exact(4) {
             let dots: [u8; 8] = match *cell {
                 [a, b, c, d] if graphics.shift_256() => {
@@ -580,7 +579,7 @@ impl Painter<'_> {
                     line.extend([color_of(&self.look.dac, high << 4 | low); 2]);
                 }
             } else {
-                line.extend(dots.map(|dot| color_of(&self.look.colors, dot ^ invert)));
+                line.extend(dots.map(|dot| color_of(&self.look.colors, dot)));
             }
         }
     }

@@ -5,6 +5,7 @@ mod options;
 mod run;
 mod script;
 mod sink;
+mod sound;
 mod terminal;
 mod values;
 

@@ -141,6 +141,9 @@ pub(crate) struct Run {
     /// Where the screen is shown; the terminal when nothing else uses it.
     #[arg(long, value_enum, help_heading = "Input and output")]
     pub(crate) display: Option<Display>,
+    /// Where the speaker and the sound card are heard: none, wav:FILE or host.
+    #[arg(long, value_name = "WHERE", value_parser = crate::sound::parse, default_value = "none", help_heading = "Input and output")]
+    pub(crate) sound: crate::sound::SoundTo,
     /// First serial port: stdio (Ctrl-A x quits), file:PATH or null.
     #[arg(long, value_name = "WHERE", value_parser = values::stream, help_heading = "Input and output")]
     pub(crate) serial: Option<Stream>,

@@ -4,6 +4,7 @@ use crate::console::{Console, Input};
 use crate::options::{ClockMode, Display, Engine, Run, Trace, Vga};
 use crate::script::{self, Action, Rule, When};
 use crate::sink::Sink;
+use crate::sound::Sound;
 use crate::terminal::{self, Terminal};
 use crate::values::{Date, Stream};
 use crate::{Failure, code, console};
@@ -62,6 +63,7 @@ pub(crate) fn run(mut options: Run) -> Result<u8, Failure> {
         terminal: None,
         pace: None,
         next_look: 0,
+        sound: Sound::open(&options.sound, &mut machine)?,
     };
     let terminal_error = |error: std::io::Error| Failure::new(code::IO, format!("the terminal: {error}"));
     if display == Display::Terminal {
@@ -76,6 +78,7 @@ pub(crate) fn run(mut options: Run) -> Result<u8, Failure> {
     let outcome = session.drive(&mut machine, &options, started);
     console::restore();
     let ended = outcome?;
+    session.sound.finish()?;
     finish(&mut machine, &options, started)?;
     Ok(match ended {
         End::Text => code::PASS,
@@ -422,6 +425,7 @@ struct Session {
     terminal: Option<Terminal>,
     pace: Option<Pace>,
     next_look: u64,
+    sound: Sound,
 }
 
 impl Session {
@@ -438,6 +442,7 @@ impl Session {
             }
             let instructions = most.saturating_sub(machine.counters().instructions);
             let stop = machine.run_limited(left, instructions);
+            self.sound.play(machine)?;
             self.serial.write(&machine.serial_output(0))?;
             self.debug.write(&machine.debug_output())?;
             // What the guest printed last may be what is waited for, even when it stopped then.

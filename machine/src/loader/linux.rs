@@ -96,8 +96,7 @@ pub(super) fn plan(payload: &Payload, header: &Header, memory: MemoryLayout) -> 
     put(0x210, &[0xff]);
     put(0x224, &((heap_end - 0x200) as u16).to_le_bytes());
     put(0x228, &(line_at as u32).to_le_bytes());
-    // Video mode "normal".
-    put(0x1fa, &0xffffu16.to_le_bytes());
+    put(0x1fa, &video_mode(&payload.command_line)?.to_le_bytes());
     let mut chunks = Vec::new();
     if let Some(initrd) = &payload.initrd {
         let size = initrd.len() as u64;
@@ -126,9 +125,39 @@ pub(super) fn plan(payload: &Payload, header: &Header, memory: MemoryLayout) -> 
     Ok(Plan { chunks, entry })
 }
 
+/// The video mode that `vga=` in the command line asks for: the word is meant for the loader, as
+/// the kernel's set-up code looks at its header alone (Documentation/admin-guide/svga.rst).
+fn video_mode(command_line: &str) -> Result<u16, LoadError> {
+    let Some(mode) = command_line.split_ascii_whitespace().filter_map(|word| word.strip_prefix("vga=")).next_back()
+    else {
+        return Ok(0xffff);
+    };
+    let number = match mode.strip_prefix("0x") {
+        Some(digits) => u16::from_str_radix(digits, 16).ok(),
+        None => mode.parse().ok(),
+    };
+    match mode {
+        "normal" => Ok(0xffff),
+        "ext" => Ok(0xfffe),
+        "ask" => Ok(0xfffd),
+        _ => number.ok_or(LoadError::Combination(
+            "`vga=` in the kernel's command line takes a number such as 788 or 0x314, `normal`, `ext` or `ask`",
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_video_mode_is_in_the_command_line() {
+        let cases = [("", 0xffff), ("a vga=788 quiet", 788), ("vga=0x314", 0x314), ("vga=1 vga=ask", 0xfffd)];
+        for (line, mode) in cases {
+            assert_eq!(video_mode(line), Ok(mode));
+        }
+        assert!(matches!(video_mode("vga=big"), Err(LoadError::Combination(_))));
+    }
 
     const MEMORY: MemoryLayout = MemoryLayout { low_end: 64 << 20, high_end: 0 };
 
