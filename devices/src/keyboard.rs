@@ -30,6 +30,12 @@ macro_rules! keys {
             /// Every key.
             pub const ALL: &'static [KeyCode] = &[$(KeyCode::$name),*];
 
+            /// The key whose make code in set 1 is `code`, with E0h in the upper byte where that is
+            /// sent as a prefix; Print Screen is E037h and Pause E046h, whatever sequences they send.
+            #[must_use]
+            pub fn of_scan_code(code: u16) -> Option<KeyCode> {
+                KeyCode::ALL.iter().copied().find(|key| key.set1() == code)
+            }
             /// The make code in set 1 (E0h in the upper byte where it is sent as a prefix).
             /// Print Screen and Pause have sequences of their own.
             const fn set1(self) -> u16 {

@@ -161,6 +161,8 @@ pub(crate) struct Board {
     pub(crate) unknown_memory: BTreeMap<u64, Unknown>,
     /// Accesses to ports and device memory.
     pub(crate) accesses: u64,
+    /// How often each chip was turned to.
+    pub(crate) touches: [u64; Chip::ALL.len()],
     table: Box<[u8; 0x1_0000]>,
     routes: Vec<Route>,
     fixed_routes: usize,
@@ -243,6 +245,7 @@ impl Board {
             unknown_ports: BTreeMap::new(),
             unknown_memory: BTreeMap::new(),
             accesses: 0,
+            touches: [0; Chip::ALL.len()],
             table: vec![0; 0x1_0000].try_into().unwrap_or_else(|_| unreachable!("the length is right")),
             routes: vec![Route { first: 0, target: Target::Nobody }],
             fixed_routes: 0,
@@ -326,6 +329,7 @@ impl Board {
         action: impl FnOnce(&mut dyn Device, &mut Access<'_>) -> R,
     ) -> R {
         let now = self.clock.time(ticks);
+        self.touches[chip as usize] += 1;
         let device = self.chips.get(chip);
         let (video, ram) = memory.split_video();
         let mut master = BusMaster { ram, isa: Some(&mut self.dma) };

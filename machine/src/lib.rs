@@ -19,6 +19,7 @@
 mod bus;
 pub mod clock;
 pub mod display;
+pub mod golden;
 #[cfg(feature = "host")]
 pub mod host;
 pub mod input;

@@ -574,9 +574,8 @@ impl Machine {
     fn attend(&mut self) -> Option<Stop> {
         let ticks = self.cpu.ticks;
         let now = self.now();
-        while let Some((key, down)) = self.typing.take(now) {
-            self.board.chips.i8042.key(key, down);
-            self.board.changed(Chip::I8042, &mut self.memory, ticks);
+        while let Some(stroke) = self.typing.take(now) {
+            self.perform(stroke);
         }
         // The coprocessor's error output, unless the guest has told the board to ignore it.
         if !self.cpu.ferr {
@@ -732,7 +731,7 @@ impl Machine {
         let now = self.now();
         self.typing.chord(keys, now);
     }
-    /// Whether queued keys wait to be typed.
+    /// Whether queued keys or movements of the mouse wait to be carried out.
     #[must_use]
     pub fn is_typing(&self) -> bool {
         !self.typing.is_empty()
@@ -794,6 +793,12 @@ impl Machine {
     #[must_use]
     pub fn memory_size(&self) -> u64 {
         self.memory.ram().bytes()
+    }
+    /// A number that grows whenever the guest or an event turns to a chip: whoever compares it
+    /// with an earlier one sees activity, as by the light of a drive.
+    #[must_use]
+    pub fn activity(&self, chip: Chip) -> u64 {
+        self.board.touches[chip as usize]
     }
     /// Name of the engine.
     #[must_use]

@@ -3,6 +3,7 @@
 mod console;
 mod options;
 mod run;
+mod screens;
 mod script;
 mod sink;
 mod sound;

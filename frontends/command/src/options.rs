@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::values::{self, BootOrder, Date, Load, Stream};
+use crate::values::{self, BootOrder, Date, Load, Stream, Vnc};
 use beigebox::Model;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -23,10 +23,14 @@ pub(crate) enum Command {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Display {
+    /// A window where there is a display, the terminal where there is one, else none.
+    Auto,
     /// No screen.
     None,
-    /// The VGA text screen in this terminal; Ctrl-] quits.
+    /// The screen in this terminal; Ctrl-] quits.
     Terminal,
+    /// A window; Ctrl-Alt-Q quits.
+    Window,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -81,6 +85,13 @@ pub(crate) struct Run {
     /// CD-ROM image (ISO).
     #[arg(long, value_name = "FILE", help_heading = "Drives")]
     pub(crate) cdrom: Vec<PathBuf>,
+    /// Floppy image that Ctrl-Alt-A in the window puts into drive A; may be repeated: one after the
+    /// other.
+    #[arg(long, value_name = "FILE", help_heading = "Drives")]
+    pub(crate) next_floppy: Vec<PathBuf>,
+    /// The same for discs, Ctrl-Alt-C and the CD-ROM drive.
+    #[arg(long, value_name = "FILE", help_heading = "Drives")]
+    pub(crate) next_disc: Vec<PathBuf>,
     /// Keep writes to images in memory and forget them at the end.
     #[arg(long, help_heading = "Drives")]
     pub(crate) snapshot: bool,
@@ -138,9 +149,14 @@ pub(crate) struct Run {
     #[arg(long, help_heading = "Machine")]
     pub(crate) reset_on_triple_fault: bool,
 
-    /// Where the screen is shown; the terminal when nothing else uses it.
-    #[arg(long, value_enum, help_heading = "Input and output")]
-    pub(crate) display: Option<Display>,
+    /// Where the screen is shown; several with commas between them. `auto` unless said, or `none`
+    /// with --vnc.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "WHERE", help_heading = "Input and output")]
+    pub(crate) display: Vec<Display>,
+    /// Shows the screen to VNC clients and to noVNC: :N (port 5900+N), or ADDRESS:PORT, and after
+    /// commas password=TEXT, password-file=FILE, websocket=PORT, origin=URL, no-password.
+    #[arg(long, value_name = "[ADDRESS]:PORT", value_parser = values::vnc, help_heading = "Input and output")]
+    pub(crate) vnc: Option<Vnc>,
     /// Where the speaker and the sound card are heard: none, wav:FILE or host.
     #[arg(long, value_name = "WHERE", value_parser = crate::sound::parse, default_value = "none", help_heading = "Input and output")]
     pub(crate) sound: crate::sound::SoundTo,
@@ -157,8 +173,11 @@ pub(crate) struct Run {
     #[arg(long, value_name = "PORT", value_parser = values::port, default_value = "0xf4", help_heading = "Input and output")]
     pub(crate) debug_exit: u16,
     /// Once TEXT stands on the serial line, debug console or screen, type KEYS (`<enter>`, `<f10>`,
-    /// `<ctrl-c>`; `serial:` before them sends them over the serial line; `@2s` as TEXT waits).
-    /// May be repeated: one rule after the other.
+    /// `<ctrl-c>`). May be repeated: one rule after the other. For TEXT there can also be a time
+    /// (`@2s`) or a picture that the screen must look like
+    /// (`picture:FILE.png[@X,Y,WIDTHxHEIGHT][~TOLERANCE]`); for KEYS one of serial:KEYS, move:X,Y,
+    /// click:X,Y, double-click:X,Y, right-click:X,Y, middle-click:X,Y, drag:X,Y..X,Y, wheel:N,
+    /// screenshot:FILE, floppy:FILE, disc:FILE, reset:, or nothing.
     #[arg(long, value_name = "TEXT=>KEYS", help_heading = "Input and output")]
     pub(crate) on_text: Vec<String>,
     /// File with one such rule per line.
@@ -169,6 +188,10 @@ pub(crate) struct Run {
     /// all `--on-text` rules are done).
     #[arg(long, value_name = "TEXT", help_heading = "Ending")]
     pub(crate) exit_on_text: Vec<String>,
+    /// End with code 0 as soon as the screen looks like this picture: FILE.png, and after it, if
+    /// wanted, @X,Y,WIDTHxHEIGHT and ~TOLERANCE.
+    #[arg(long, value_name = "FILE.png", help_heading = "Ending")]
+    pub(crate) exit_on_picture: Vec<String>,
     /// End with code 124 after this much guest time.
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Ending")]
     pub(crate) time_limit: Option<u64>,

@@ -1,14 +1,14 @@
 //! `beigebox run`: builds the machine the options describe and drives it to its end.
 
-use crate::console::{Console, Input};
 use crate::options::{ClockMode, Display, Engine, Run, Trace, Vga};
+use crate::screens::{Screens, Stack};
 use crate::script::{self, Action, Rule, When};
 use crate::sink::Sink;
 use crate::sound::Sound;
-use crate::terminal::{self, Terminal};
-use crate::values::{Date, Stream};
+use crate::values::{Date, Stream, Vnc};
 use crate::{Failure, code, console};
 use beigebox::clock::Pace;
+use beigebox::golden::Golden;
 use beigebox::host::{self, ImageError, Mode};
 use beigebox::loader::{self, ImageKind, Module, Payload};
 use beigebox::trace::TraceOptions;
@@ -17,60 +17,49 @@ use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Guest time between two looks at the outside world.
 const SLICE: u64 = 1_000_000;
-/// Real time between two looks at the limits while the guest is halted and nobody types.
-const LONGEST_WAIT: Duration = Duration::from_millis(50);
 /// Guest time between two looks at the text screen for texts that are waited for.
 const SCREEN_LOOK: u64 = 5_000_000;
+/// The same for pictures.
+const PICTURE_LOOK: u64 = 20_000_000;
 
 pub(crate) fn run(mut options: Run) -> Result<u8, Failure> {
     recognise(&mut options)?;
     check(&options)?;
     let rules = rules(&options)?;
-    let interactive = std::io::stdin().is_terminal();
-    let display = options.display.unwrap_or_else(|| {
-        let free = options.serial != Some(Stream::Stdio)
-            && options.debugcon != Some(Stream::Stdio)
-            && options.trace.is_empty()
-            && options.exit_on_text.is_empty();
-        if free && interactive && options.vga != Vga::None && std::io::stdout().is_terminal() {
-            Display::Terminal
-        } else {
-            Display::None
-        }
-    });
-    let serial = options.serial.clone().unwrap_or(match display {
-        Display::None => Stream::Stdio,
-        Display::Terminal => Stream::Null,
-    });
+    let pictures = pictures(&options)?;
+    let places = Places::choose(&options, !rules.is_empty());
+    let serial = options.serial.clone().unwrap_or(if places.is_shown() { Stream::Null } else { Stream::Stdio });
     let debugcon = options.debugcon.clone().unwrap_or(Stream::Null);
+    let scripted = !rules.is_empty() || !options.exit_on_text.is_empty() || !pictures.is_empty();
     let follows_host = match options.clock {
         ClockMode::Host => true,
         ClockMode::Instructions => false,
-        ClockMode::Auto => interactive && options.exit_on_text.is_empty() && rules.is_empty(),
+        ClockMode::Auto => {
+            let attended = std::io::stdin().is_terminal() || places.is_shown() || options.vnc.is_some();
+            attended && !scripted
+        }
     };
-    let mut machine = build(&options, follows_host)?;
+    let changes_discs = rules.iter().any(|rule| matches!(rule.action, Action::Disc(_)));
+    let mut machine = build(&options, follows_host, changes_discs)?;
     trace(&mut machine, &options)?;
+    let screens = screens(&options, &places, &serial)?;
     let mut session = Session {
         serial: Sink::open(&serial)?,
         debug: Sink::open(&debugcon)?,
         rules: rules.into(),
+        pictures,
         rule_since: 0,
-        console: None,
-        terminal: None,
+        screens,
         pace: None,
         next_look: 0,
         sound: Sound::open(&options.sound, &mut machine)?,
+        next_picture: 0,
+        mode: mode(&options),
     };
-    let terminal_error = |error: std::io::Error| Failure::new(code::IO, format!("the terminal: {error}"));
-    if display == Display::Terminal {
-        session.terminal = Some(Terminal::open().map_err(terminal_error)?);
-    } else if serial == Stream::Stdio {
-        session.console = Some(Console::open().map_err(terminal_error)?);
-    }
     if follows_host {
         session.pace = Some(Pace::starting(machine.now()));
     }
@@ -91,6 +80,132 @@ pub(crate) fn run(mut options: Run) -> Result<u8, Failure> {
     })
 }
 
+/// The front ends of this machine's own screen and terminal.
+struct Places {
+    window: bool,
+    terminal: bool,
+    /// Nobody asked for the window by name: without it the run goes on.
+    by_itself: bool,
+}
+
+impl Places {
+    fn choose(options: &Run, has_rules: bool) -> Places {
+        let has = |display| options.display.contains(&display);
+        let auto = has(Display::Auto) || options.display.is_empty() && options.vnc.is_none();
+        let mut places = Places { window: has(Display::Window), terminal: has(Display::Terminal), by_itself: false };
+        if !auto || places.is_shown() || has(Display::None) {
+            return places;
+        }
+        let free = options.serial != Some(Stream::Stdio)
+            && options.debugcon != Some(Stream::Stdio)
+            && options.trace.is_empty()
+            && options.exit_on_text.is_empty()
+            && options.exit_on_picture.is_empty()
+            && options.vga != Vga::None;
+        // What runs by itself and ends by itself needs no window.
+        let bounded =
+            options.time_limit.is_some() || options.wall_limit.is_some() || options.max_instructions.is_some();
+        let display = ["DISPLAY", "WAYLAND_DISPLAY"]
+            .iter()
+            .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+        if free && display && !bounded && !has_rules && cfg!(feature = "window") {
+            places.window = true;
+            places.by_itself = true;
+        } else {
+            places.terminal = free && Places::has_terminal();
+        }
+        places
+    }
+    fn has_terminal() -> bool {
+        std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+    }
+    fn is_shown(&self) -> bool {
+        self.window || self.terminal
+    }
+}
+
+fn mode(options: &Run) -> Mode {
+    if options.snapshot { Mode::Snapshot } else { Mode::Write }
+}
+
+/// Opens the front ends.
+fn screens(options: &Run, places: &Places, serial: &Stream) -> Result<Screens, Failure> {
+    let terminal_error = |error: std::io::Error| Failure::new(code::IO, format!("the terminal: {error}"));
+    let paths =
+        [&options.floppy[..], &options.disk, &options.cdrom, options.kernel.as_slice(), options.bios.as_slice()];
+    let name = paths.into_iter().flatten().next().and_then(|path| path.file_name());
+    let name = name.map_or("Beigebox".into(), |name| format!("{} — Beigebox", name.to_string_lossy()));
+    let mut screens = Screens::new(name.clone(), mode(options));
+    screens.floppies = Stack::new(options.next_floppy.clone());
+    screens.discs = Stack::new(options.next_disc.clone());
+    for image in &options.next_floppy {
+        host::open_floppy(image, Mode::Snapshot).map_err(image_failure)?;
+    }
+    for image in &options.next_disc {
+        host::open_cdrom(image).map_err(image_failure)?;
+    }
+    let mut terminal = places.terminal;
+    if places.window {
+        match open_window(&name) {
+            Ok(window) => screens.add(window),
+            Err(error) if places.by_itself => {
+                terminal = Places::has_terminal();
+                eprintln!("beigebox: {error}; going on without a window");
+            }
+            Err(error) => return Err(Failure::new(code::CONFIGURATION, format!("--display window: {error}"))),
+        }
+    }
+    if let Some(vnc) = &options.vnc {
+        screens.add(Box::new(serve(vnc, &name)?));
+    }
+    if terminal {
+        screens.terminal().map_err(terminal_error)?;
+    } else if *serial == Stream::Stdio {
+        screens.console().map_err(terminal_error)?;
+    }
+    Ok(screens)
+}
+
+#[cfg(feature = "window")]
+fn open_window(name: &str) -> std::io::Result<Box<dyn screen::FrontEnd>> {
+    Ok(Box::new(window::Window::open(name)?))
+}
+#[cfg(not(feature = "window"))]
+fn open_window(_name: &str) -> std::io::Result<Box<dyn screen::FrontEnd>> {
+    Err(std::io::Error::other("this binary was built without the feature `window`"))
+}
+
+fn serve(vnc: &Vnc, name: &str) -> Result<vnc::Server, Failure> {
+    let password = match &vnc.password_file {
+        Some(path) => {
+            let bytes = read_file(path)?;
+            let line = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default().to_vec();
+            if line.is_empty() || line.len() > 8 {
+                let text = format!("{}: the first line must be a password of 1 to 8 bytes", path.display());
+                return Err(Failure::new(code::CONFIGURATION, text));
+            }
+            Some(line)
+        }
+        None => vnc.password.as_ref().map(|password| password.as_bytes().to_vec()),
+    };
+    let web_socket = vnc.web_socket.map(|port| std::net::SocketAddr::new(vnc.address.ip(), port));
+    let server = vnc::Server::listen(vnc::Config {
+        address: Some(vnc.address),
+        web_socket,
+        origins: vnc::socket::Origins { any: password.is_some(), allowed: vnc.origins.clone() },
+        settings: vnc::protocol::Settings { name: name.to_owned(), password },
+    })
+    .map_err(|error| Failure::new(code::IO, format!("--vnc: {error}")))?;
+    let addresses: Vec<String> = server.addresses().iter().map(ToString::to_string).collect();
+    eprintln!("beigebox: VNC on {}", addresses.join(", WebSocket on "));
+    Ok(server)
+}
+
+fn pictures(options: &Run) -> Result<Vec<Golden>, Failure> {
+    let bad = |text: &str, problem| Failure::new(code::MISSING, format!("`--exit-on-picture {text}`: {problem}"));
+    options.exit_on_picture.iter().map(|text| script::picture(text).map_err(|problem| bad(text, problem))).collect()
+}
+
 /// How a run ended.
 enum End {
     /// The text that was waited for stands there.
@@ -102,7 +217,8 @@ enum End {
 }
 
 fn verdict(stop: &Stop, options: &Run) -> u8 {
-    let quiet = if options.exit_on_text.is_empty() { code::PASS } else { code::EXPECTATION };
+    let waits = !options.exit_on_text.is_empty() || !options.exit_on_picture.is_empty();
+    let quiet = if waits { code::EXPECTATION } else { code::PASS };
     match stop {
         Stop::Exit(value) => {
             let verdict = (value << 1 | 1) as u8;
@@ -123,7 +239,7 @@ fn verdict(stop: &Stop, options: &Run) -> u8 {
         Stop::PowerOff | Stop::Reset | Stop::Done | Stop::Breakpoint => {
             if quiet != code::PASS {
                 let what = if *stop == Stop::Reset { "reset the machine" } else { "switched the machine off" };
-                eprintln!("beigebox: the guest {what} before the text of --exit-on-text appeared");
+                eprintln!("beigebox: the guest {what} before what it should show appeared");
             }
             quiet
         }
@@ -216,14 +332,20 @@ fn check(options: &Run) -> Result<(), Failure> {
     if !direct && !has_drive && options.bios.is_none() {
         return Err(Failure::new(2, "nothing to boot; give an IMAGE, --disk, --cdrom, --floppy, --kernel or --load"));
     }
-    if options.display == Some(Display::Terminal) && !std::io::stdout().is_terminal() {
+    let terminal = options.display.contains(&Display::Terminal);
+    if options.display.contains(&Display::None) && options.display.len() > 1 {
+        return bad("--display none goes with no other display");
+    }
+    if terminal && !std::io::stdout().is_terminal() {
         return bad("--display terminal needs standard output to be a terminal");
     }
-    if options.display == Some(Display::Terminal) && options.serial == Some(Stream::Stdio) {
+    if terminal && options.serial == Some(Stream::Stdio) {
         return bad("--display terminal and --serial stdio both want the terminal; send one of them elsewhere");
     }
-    if options.vga == Vga::None && (options.display == Some(Display::Terminal) || options.video_bios.is_some()) {
-        return bad("--vga none leaves no display adapter for --display terminal and --video-bios");
+    let is_shown = |display: &Display| matches!(display, Display::Terminal | Display::Window);
+    let wants_screen = options.vnc.is_some() || options.display.iter().any(is_shown);
+    if options.vga == Vga::None && (wants_screen || options.video_bios.is_some()) {
+        return bad("--vga none leaves no display adapter for --display, --vnc and --video-bios");
     }
     let ports = [options.debugcon_port, options.debug_exit];
     if ports[0] >= ports[1] && ports[0] - ports[1] < 4 {
@@ -287,8 +409,8 @@ fn payload(options: &Run) -> Result<Option<Payload>, Failure> {
     }))
 }
 
-fn build(options: &Run, follows_host: bool) -> Result<Machine, Failure> {
-    let mode = if options.snapshot { Mode::Snapshot } else { Mode::Write };
+fn build(options: &Run, follows_host: bool, changes_discs: bool) -> Result<Machine, Failure> {
+    let mode = mode(options);
     let bios = match &options.bios {
         Some(path) => read_file(path)?,
         None => bios::SYSTEM.to_vec(),
@@ -339,6 +461,9 @@ fn build(options: &Run, follows_host: bool) -> Result<Machine, Failure> {
     }
     for path in &options.cdrom {
         builder = builder.cdrom(Some(host::open_cdrom(path).map_err(image_failure)?));
+    }
+    if options.cdrom.is_empty() && (changes_discs || !options.next_disc.is_empty()) {
+        builder = builder.cdrom(None);
     }
     if let Some(payload) = payload(options)? {
         builder = builder.direct_boot(payload);
@@ -421,11 +546,14 @@ struct Session {
     rules: std::collections::VecDeque<Rule>,
     /// Guest time at which the rule before fired.
     rule_since: u64,
-    console: Option<Console>,
-    terminal: Option<Terminal>,
+    /// Pictures that end the run.
+    pictures: Vec<Golden>,
+    screens: Screens,
     pace: Option<Pace>,
     next_look: u64,
     sound: Sound,
+    next_picture: u64,
+    mode: Mode,
 }
 
 impl Session {
@@ -452,52 +580,22 @@ impl Session {
             if stop != Stop::Done {
                 return Ok(End::Stop(stop));
             }
-            if self.host(machine)? {
+            if self.screens.turn(machine, self.pace.as_ref())? {
                 return Ok(End::Quit);
             }
         }
     }
 
-    /// Keys, screen and the host's clock. Returns whether the person wants to quit.
-    fn host(&mut self, machine: &mut Machine) -> Result<bool, Failure> {
-        let terminal_error = |error: std::io::Error| Failure::new(code::IO, format!("the terminal: {error}"));
-        let mut wait = Duration::ZERO;
-        if let Some(pace) = &self.pace {
-            let wakes = machine.is_halted().then(|| machine.next_event());
-            wait = pace.wait(machine.now(), wakes).min(LONGEST_WAIT);
-        }
-        if let Some(terminal) = &mut self.terminal {
-            terminal.draw(machine).map_err(terminal_error)?;
-            while let Some(action) = terminal.poll(wait).map_err(terminal_error)? {
-                wait = Duration::ZERO;
-                match action {
-                    terminal::Action::Chord(keys) => machine.type_chord(&keys),
-                    terminal::Action::Quit => return Ok(true),
-                }
-            }
-        } else if let Some(console) = &mut self.console {
-            match console.poll(wait) {
-                Some(Input::Bytes(bytes)) => machine.serial_input(0, &bytes),
-                Some(Input::Quit) => return Ok(true),
-                None => {}
-            }
-        } else if !wait.is_zero() {
-            std::thread::sleep(wait);
-        }
-        if let Some(pace) = &self.pace
-            && machine.is_halted()
-        {
-            machine.skip_to(pace.idle_until(machine.now(), machine.next_event()));
-        }
-        Ok(false)
-    }
-
     /// Fires rules and looks for the texts that end the run.
     fn texts(&mut self, machine: &mut Machine, options: &Run, last: bool) -> Result<bool, Failure> {
-        if self.rules.is_empty() && options.exit_on_text.is_empty() {
+        if self.rules.is_empty() && options.exit_on_text.is_empty() && self.pictures.is_empty() {
             return Ok(false);
         }
         let now = machine.now().0;
+        let looks = now >= self.next_picture || last;
+        if looks {
+            self.next_picture = now + PICTURE_LOOK;
+        }
         let mut screen = None;
         if now >= self.next_look || last {
             self.next_look = now + SCREEN_LOOK;
@@ -505,6 +603,7 @@ impl Session {
         }
         while let Some(rule) = self.rules.front() {
             let fires = match &rule.when {
+                When::Picture(golden) => looks && golden.matches(&machine.picture()),
                 When::After(wait) => now.saturating_sub(self.rule_since) >= *wait,
                 When::Text(text) => {
                     let seen = self.serial.has(text)
@@ -523,16 +622,17 @@ impl Session {
             }
             self.rule_since = now;
             if let Some(rule) = self.rules.pop_front() {
-                match rule.action {
-                    Action::Keys(keys) => machine
-                        .type_keys(&keys)
-                        .map_err(|error| Failure::new(code::CONFIGURATION, error.to_string()))?,
-                    Action::Serial(bytes) => machine.serial_input(0, &bytes),
-                }
+                rule.action.perform(machine, self.mode)?;
             }
         }
         if machine.is_typing() {
             return Ok(false);
+        }
+        if looks && !self.pictures.is_empty() {
+            let picture = machine.picture();
+            if self.pictures.iter().any(|golden| golden.matches(&picture)) {
+                return Ok(true);
+            }
         }
         Ok(options.exit_on_text.iter().any(|text| {
             self.serial.has(text)
@@ -549,7 +649,7 @@ fn finish(machine: &mut Machine, options: &Run, started: Instant) -> Result<(), 
         write_out(path, machine.screen_text().as_bytes())?;
     }
     if let Some(path) = &options.screenshot {
-        screenshot(machine, path)?;
+        host::write_png(&machine.picture(), path).map_err(|error| Failure::new(code::IO, error.to_string()))?;
     }
     if options.stats {
         let wall = started.elapsed().as_secs_f64();
@@ -580,25 +680,4 @@ fn write_out(path: &PathBuf, bytes: &[u8]) -> Result<(), Failure> {
         return written.map_err(|error| Failure::file("standard output".as_ref(), "written", &error));
     }
     std::fs::write(path, bytes).map_err(|error| Failure::file(path, "written", &error))
-}
-
-fn screenshot(machine: &mut Machine, path: &Path) -> Result<(), Failure> {
-    let picture = machine.picture();
-    let failure =
-        |error: png::EncodingError| Failure::new(code::IO, format!("{}: cannot be written: {error}", path.display()));
-    let file = File::create(path).map_err(|error| Failure::file(path, "written", &error))?;
-    let (width, height) = (picture.width.max(1) as u32, picture.height.max(1) as u32);
-    let mut encoder = png::Encoder::new(BufWriter::new(file), width, height);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.set_depth(png::BitDepth::Eight);
-    let mut bytes: Vec<u8> = picture
-        .pixels
-        .iter()
-        .flat_map(|pixel| {
-            let [blue, green, red, _] = pixel.to_le_bytes();
-            [red, green, blue]
-        })
-        .collect();
-    bytes.resize(width as usize * height as usize * 3, 0);
-    encoder.write_header().and_then(|mut writer| writer.write_image_data(&bytes)).map_err(failure)
 }

@@ -1,11 +1,12 @@
 //! The VGA text screen in a terminal.
 
 use crate::console;
-use beigebox::display::TextScreen;
-use beigebox::{KeyCode, Machine, input};
+use beigebox::input;
 use crossterm::event::{Event, KeyCode as Key, KeyEvent, KeyEventKind, KeyModifiers};
 use crossterm::style::{Color, Print, SetBackgroundColor, SetForegroundColor};
 use crossterm::{cursor, event, queue, terminal};
+use screen::scale;
+use screen::{Command, Event as Happening, FrontEnd, Screen, Status, TextScreen, Viewer};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
@@ -13,14 +14,12 @@ use std::time::{Duration, Instant};
 pub(crate) struct Terminal {
     shown: Vec<(char, u8)>,
     columns: usize,
+    /// The first row of the text that is shown, when the terminal is lower than the text.
+    top: usize,
     last: Instant,
-    message: String,
-}
-
-/// What the person did.
-pub(crate) enum Action {
-    Chord(Vec<KeyCode>),
-    Quit,
+    viewer: Viewer,
+    /// Size in characters of the picture that is shown, in a graphics mode.
+    picture: Option<(u16, u16)>,
 }
 
 const FRAME: Duration = Duration::from_millis(33);
@@ -50,47 +49,29 @@ impl Terminal {
         console::raw_mode()?;
         console::screen_mode();
         crossterm::execute!(io::stdout(), terminal::EnterAlternateScreen, terminal::Clear(terminal::ClearType::All))?;
-        Ok(Terminal { shown: Vec::new(), columns: 0, last: Instant::now() - FRAME, message: String::new() })
-    }
-
-    /// Draws what has changed, if it is time for it.
-    pub(crate) fn draw(&mut self, machine: &mut Machine) -> io::Result<()> {
-        if self.last.elapsed() < FRAME {
-            return Ok(());
-        }
-        self.last = Instant::now();
-        match machine.text_screen() {
-            Some(screen) => self.draw_text(&screen),
-            None => {
-                let picture = machine.picture();
-                let message = format!("graphics mode, {}x{}; Ctrl-] quits", picture.width, picture.height);
-                if message != self.message {
-                    let mut out = io::stdout().lock();
-                    queue!(out, SetForegroundColor(Color::Grey), SetBackgroundColor(Color::Black))?;
-                    queue!(out, terminal::Clear(terminal::ClearType::All), cursor::MoveTo(0, 0), Print(&message))?;
-                    out.flush()?;
-                    self.message = message;
-                    self.shown.clear();
-                }
-                Ok(())
-            }
-        }
+        let last = Instant::now() - FRAME;
+        Ok(Terminal { shown: Vec::new(), columns: 0, top: 0, last, viewer: Viewer::new(), picture: None })
     }
 
     fn draw_text(&mut self, screen: &TextScreen) -> io::Result<()> {
-        self.message.clear();
+        self.picture = None;
         let (width, height) = terminal::size().unwrap_or((80, 25));
         let mut out = io::stdout().lock();
         let cells: Vec<(char, u8)> =
             screen.cells.iter().map(|(code, attribute)| (input_char(*code), *attribute)).collect();
-        if self.columns != screen.columns || self.shown.len() != cells.len() {
+        // In a low terminal the line with the cursor is what counts.
+        let cursor_row = screen.cursor.map_or(0, |(_, row)| row);
+        let top = (cursor_row + 1).saturating_sub(usize::from(height));
+        if self.columns != screen.columns || self.shown.len() != cells.len() || self.top != top {
             queue!(out, SetBackgroundColor(Color::Black), terminal::Clear(terminal::ClearType::All))?;
             self.shown = vec![('\0', 0); cells.len()];
             self.columns = screen.columns;
+            self.top = top;
         }
         let (mut at, mut colour) = (None, None);
         for (index, cell) in cells.iter().enumerate() {
-            let (row, column) = (index / screen.columns.max(1), index % screen.columns.max(1));
+            let (line, column) = (index / screen.columns.max(1), index % screen.columns.max(1));
+            let Some(row) = line.checked_sub(top) else { continue };
             if self.shown.get(index) == Some(cell) || row >= usize::from(height) || column >= usize::from(width) {
                 continue;
             }
@@ -105,7 +86,7 @@ impl Terminal {
             queue!(out, Print(cell.0))?;
             at = Some((row, column + 1));
         }
-        match screen.cursor {
+        match screen.cursor.map(|(column, line)| (column, line - top)) {
             Some((column, row)) if row < usize::from(height) && column < usize::from(width) => {
                 queue!(out, cursor::MoveTo(column as u16, row as u16), cursor::Show)?;
             }
@@ -116,34 +97,96 @@ impl Terminal {
         Ok(())
     }
 
-    /// What the person typed since the last call, waiting for it at most so long.
-    pub(crate) fn poll(&mut self, wait: Duration) -> io::Result<Option<Action>> {
-        if !event::poll(wait)? {
-            return Ok(None);
+    /// A graphics mode, two pixels per character.
+    fn draw_picture(&mut self, screen: &mut dyn Screen) -> io::Result<()> {
+        let size = terminal::size().unwrap_or((80, 25));
+        if self.picture != Some(size) {
+            self.viewer.forget();
         }
-        Ok(match event::read()? {
-            Event::Key(key) if key.kind != KeyEventKind::Release => translate(key),
-            Event::Resize(..) => {
-                self.shown.clear();
-                None
+        let frame = screen.frame(&mut self.viewer);
+        if !frame.changed() {
+            return Ok(());
+        }
+        let (columns, rows) = (usize::from(size.0), usize::from(size.1));
+        let area = scale::fit((frame.width, frame.height), frame.display_size(), (columns, rows * 2), false);
+        let mut out = io::stdout().lock();
+        if self.picture != Some(size) || frame.resized {
+            queue!(out, SetBackgroundColor(Color::Black), terminal::Clear(terminal::ClearType::All), cursor::Hide)?;
+        }
+        let pixel = |x: usize, y: usize| {
+            let (x, y) = (x.checked_sub(area.x), y.checked_sub(area.y));
+            let inside = x.zip(y).filter(|(x, y)| *x < area.width && *y < area.height);
+            let value = inside.and_then(|(x, y)| {
+                let row = frame.row((2 * y + 1) * frame.height / (2 * area.height));
+                row.get((2 * x + 1) * frame.width / (2 * area.width)).copied()
+            });
+            value.unwrap_or(0)
+        };
+        let mut colours = None;
+        for row in 0..rows {
+            queue!(out, cursor::MoveTo(0, row as u16))?;
+            for column in 0..columns {
+                let pair = (pixel(column, row * 2), pixel(column, row * 2 + 1));
+                if colours != Some(pair) {
+                    queue!(out, SetForegroundColor(colour(pair.0)), SetBackgroundColor(colour(pair.1)))?;
+                    colours = Some(pair);
+                }
+                queue!(out, Print('▀'))?;
             }
-            _ => None,
-        })
+        }
+        out.flush()?;
+        self.picture = Some(size);
+        self.shown.clear();
+        Ok(())
+    }
+}
+
+fn colour(pixel: u32) -> Color {
+    let [b, g, r, _] = pixel.to_le_bytes();
+    Color::Rgb { r, g, b }
+}
+
+impl FrontEnd for Terminal {
+    fn show(&mut self, screen: &mut dyn Screen, _status: &Status) -> io::Result<()> {
+        let is_text = screen.text();
+        // A picture is many more bytes than a text.
+        let pause = if is_text.is_some() { FRAME } else { 3 * FRAME };
+        if self.last.elapsed() < pause {
+            return Ok(());
+        }
+        self.last = Instant::now();
+        match is_text {
+            Some(text) => self.draw_text(&text),
+            None => self.draw_picture(screen),
+        }
+    }
+    fn poll(&mut self, events: &mut Vec<Happening>) -> io::Result<()> {
+        while event::poll(Duration::ZERO)? {
+            match event::read()? {
+                Event::Key(key) if key.kind != KeyEventKind::Release => events.extend(translate(key)),
+                Event::Resize(..) => {
+                    self.shown.clear();
+                    self.picture = None;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 
 fn input_char(code: u8) -> char {
-    match beigebox::display::unicode(code) {
+    match screen::unicode(code) {
         '\0' => ' ',
         character => character,
     }
 }
 
-fn translate(event: KeyEvent) -> Option<Action> {
+fn translate(event: KeyEvent) -> Option<Happening> {
     let control = event.modifiers.contains(KeyModifiers::CONTROL);
     // Terminals send Ctrl-] as Ctrl-5 as well: both are byte 1Dh.
     if control && matches!(event.code, Key::Char(']' | '5')) {
-        return Some(Action::Quit);
+        return Some(Happening::Command(Command::Quit));
     }
     let named = |name: &str| input::key_named(name).map(|key| vec![key]);
     let mut keys = match event.code {
@@ -172,5 +215,5 @@ fn translate(event: KeyEvent) -> Option<Action> {
     if control {
         keys.insert(0, input::key_named("ctrl")?);
     }
-    Some(Action::Chord(keys))
+    Some(Happening::Chord(keys))
 }

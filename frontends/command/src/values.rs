@@ -1,6 +1,7 @@
 //! Values on the command line.
 
 use beigebox::{BootDevice, DateTime, Model};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// `64M`, `1G`, `512K`, or bytes.
@@ -159,6 +160,77 @@ pub(crate) fn date(text: &str) -> Result<Date, String> {
     if plausible && parts.len() <= 6 { Ok(Date::Fixed(date)) } else { Err(bad()) }
 }
 
+/// Where VNC clients are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Vnc {
+    pub(crate) address: SocketAddr,
+    pub(crate) web_socket: Option<u16>,
+    pub(crate) password: Option<String>,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) origins: Vec<String>,
+}
+
+/// The port of display 0.
+const VNC_PORT: u16 = 5900;
+/// Smaller numbers behind an address are displays, as QEMU has them.
+const SMALLEST_PORT: u16 = 100;
+
+/// `:N` or `ADDRESS:PORT`, with options behind commas.
+pub(crate) fn vnc(text: &str) -> Result<Vnc, String> {
+    let mut parts = text.split(',');
+    let place = parts.next().unwrap_or_default();
+    let bad = || format!("`{place}` is no place to listen; write :1 or 127.0.0.1:5901");
+    let (host, port) = place.rsplit_once(':').ok_or_else(bad)?;
+    let port = match port {
+        "auto" => 0,
+        number => match number.parse::<u16>().map_err(|_| bad())? {
+            display if display < SMALLEST_PORT => VNC_PORT + display,
+            port => port,
+        },
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let address = match host {
+        "" | "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        address => {
+            address.parse().map_err(|_| format!("`{address}` is no IP address; write for instance 127.0.0.1"))?
+        }
+    };
+    let mut vnc = Vnc {
+        address: SocketAddr::new(address, port),
+        web_socket: None,
+        password: None,
+        password_file: None,
+        origins: Vec::new(),
+    };
+    let mut open = false;
+    for part in parts {
+        match part.split_once('=') {
+            Some(("password", password)) => vnc.password = Some(password.to_owned()),
+            Some(("password-file", path)) => vnc.password_file = Some(path.into()),
+            Some(("websocket", "auto")) => vnc.web_socket = Some(0),
+            Some(("websocket", port)) => {
+                vnc.web_socket = Some(port.parse().map_err(|_| format!("`{port}` is no port"))?);
+            }
+            Some(("origin", origin)) => vnc.origins.push(origin.to_owned()),
+            None if part == "no-password" => open = true,
+            _ => {
+                return Err(format!(
+                    "`{part}`: there are password=TEXT, password-file=FILE, websocket=PORT, origin=URL and no-password"
+                ));
+            }
+        }
+    }
+    if vnc.password.as_ref().is_some_and(|password| password.is_empty() || password.len() > 8) {
+        return Err("a VNC password has 1 to 8 bytes: the protocol ignores all others".into());
+    }
+    if !address.is_loopback() && vnc.password.is_none() && vnc.password_file.is_none() && !open {
+        return Err(format!(
+            "on {address} everybody could take the keyboard: add password=TEXT, or no-password if that is wanted"
+        ));
+    }
+    Ok(vnc)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,5 +250,19 @@ mod tests {
         assert!(matches!(date("2001-09-09T01:46:40"), Ok(Date::Fixed(_))));
         assert!(date("2001-13-09").is_err());
         assert_eq!(load("0x7c00:a").unwrap().address, 0x7c00);
+    }
+
+    #[test]
+    fn places_for_vnc() {
+        let place = |text: &str| vnc(text).map(|vnc| vnc.address.to_string());
+        assert_eq!(place(":1"), Ok("127.0.0.1:5901".into()));
+        assert_eq!(place("127.0.0.1:5910"), Ok("127.0.0.1:5910".into()));
+        assert_eq!(place("[::1]:auto"), Ok("[::1]:0".into()));
+        assert_eq!(place("0.0.0.0:0,password=secret"), Ok("0.0.0.0:5900".into()));
+        assert_eq!(place("0.0.0.0:0,no-password"), Ok("0.0.0.0:5900".into()));
+        for bad in ["", "5900", ":x", "host:1", "0.0.0.0:0", ":1,passwd=x", ":1,password=ninechars", ":1,websocket=x"] {
+            assert!(vnc(bad).is_err(), "{bad}");
+        }
+        assert_eq!(vnc(":0,websocket=6080").unwrap().web_socket, Some(6080));
     }
 }

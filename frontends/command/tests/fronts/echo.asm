@@ -1,0 +1,169 @@
+; A guest for tests of front ends. It shows each character that is typed, and for each change of
+; the mouse's buttons where the absolute pointer is: `[xxxx yyyy bb]`, in hexadecimal. Everything
+; goes to the debug console as well. Escape ends the run with success, F1 draws colours in a
+; graphics mode, F2 a coloured line of text.
+
+MAGIC       equ 0x564d5868
+PORT        equ 0x5658
+
+start:
+    cli
+    xor ax, ax
+    mov ds, ax
+    mov ss, ax
+    mov sp, 0x7c00
+    sti
+    call text_mode
+    ; The pointer: on, its greeting read, absolute.
+    mov ebx, 0x45414552
+    mov cx, 41
+    call backdoor
+    mov ebx, 1
+    mov cx, 39
+    call backdoor
+    mov ebx, 0x53424152
+    mov cx, 41
+    call backdoor
+    mov si, ready
+.greet:
+    lodsb
+    test al, al
+    jz main
+    call put
+    jmp .greet
+
+main:
+    hlt
+.keys:
+    mov ah, 1
+    int 0x16
+    jz .mouse
+    mov ah, 0
+    int 0x16
+    cmp ah, 0x01
+    je leave
+    cmp ah, 0x3b
+    je graphics
+    cmp ah, 0x3c
+    je colours
+    call put
+    jmp .keys
+.mouse:
+    mov cx, 40
+    call backdoor
+    cmp ax, 4
+    jb main
+    mov ebx, 4
+    mov cx, 39
+    call backdoor
+    cmp al, [buttons]
+    je .mouse
+    mov [buttons], al
+    push ax
+    push cx
+    push bx
+    mov al, '['
+    call put
+    pop ax
+    call word_out
+    mov al, ' '
+    call put
+    pop ax
+    call word_out
+    mov al, ' '
+    call put
+    pop ax
+    call byte_out
+    mov al, ']'
+    call put
+    jmp .mouse
+
+leave:
+    mov al, 0x10
+    out 0xf4, al
+    hlt
+
+text_mode:
+    mov ax, 0x0003
+    int 0x10
+    ; No cursor: it would blink in pictures.
+    mov ah, 1
+    mov cx, 0x2000
+    int 0x10
+    ret
+
+; Attribute bytes 0 to 7Fh under a letter, on the second line and the next.
+colours:
+    mov ax, 0xb800
+    mov es, ax
+    mov di, 160
+    xor cx, cx
+.next:
+    mov al, 'x'
+    mov ah, cl
+    stosw
+    inc cl
+    cmp cl, 0x80
+    jb .next
+    jmp main
+
+; 320 by 200 with 256 colours: all of them in columns.
+graphics:
+    mov ax, 0x0013
+    int 0x10
+    mov ax, 0xa000
+    mov es, ax
+    xor di, di
+.next:
+    mov ax, di
+    xor dx, dx
+    mov bx, 320
+    div bx
+    mov al, dl
+    stosb
+    cmp di, 64000
+    jb .next
+    mov al, 'G'
+    out 0xe9, al
+    jmp main
+
+; AL on the screen and the debug console.
+put:
+    out 0xe9, al
+    pusha
+    mov ah, 0x0e
+    mov bx, 7
+    int 0x10
+    popa
+    ret
+word_out:
+    push ax
+    mov al, ah
+    call byte_out
+    pop ax
+byte_out:
+    push ax
+    shr al, 4
+    call digit
+    pop ax
+digit:
+    push ax
+    and al, 15
+    add al, '0'
+    cmp al, '9'
+    jbe .out
+    add al, 'a' - '9' - 1
+.out:
+    call put
+    pop ax
+    ret
+
+; Command CX with EBX.
+backdoor:
+    mov eax, MAGIC
+    mov dx, PORT
+    in eax, dx
+    ret
+
+ready: db 'READY ', 0
+buttons: db 0

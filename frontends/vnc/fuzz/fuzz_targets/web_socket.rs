@@ -1,0 +1,2 @@
+#![cfg_attr(fuzzing, no_main)]
+vnc_fuzz::target!("web_socket");

@@ -1,0 +1,33 @@
+//! Fuzz targets for what a VNC client may send.
+//!
+//! With cargo-fuzz: `cargo fuzz run -s none TARGET` in `frontends/vnc`. Without:
+//! `cargo run --release --example fuzz -- TARGET|all SECONDS [SEED]` in `frontends/vnc/fuzz`.
+
+#[path = "../../../../devices/fuzz/src/driver.rs"]
+pub mod driver;
+pub mod targets;
+
+#[cfg(fuzzing)]
+pub use libfuzzer_sys;
+
+/// The target called `name`.
+pub fn run(name: &str, data: &[u8]) {
+    for target in targets::TARGETS.iter().filter(|target| target.name == name) {
+        (target.run)(data);
+    }
+}
+
+/// Makes a program for cargo-fuzz of the target called `$name`.
+#[macro_export]
+macro_rules! target {
+    ($name:literal) => {
+        #[cfg(fuzzing)]
+        $crate::libfuzzer_sys::fuzz_target!(|data: &[u8]| $crate::run($name, data));
+
+        #[cfg(not(fuzzing))]
+        fn main() {
+            eprintln!("to be built by cargo-fuzz; without it: cargo run --release --example fuzz -- {} 60", $name);
+            std::process::exit(2);
+        }
+    };
+}
