@@ -219,6 +219,19 @@ fn a_window_takes_keys_and_clicks() {
     wait_for("full screen", || x(&["getwindowgeometry", &window]).contains("1280x1024").then_some(()));
     x(&["key", "ctrl+alt+f"]);
     wait_for("the window again", || x(&["getwindowgeometry", &window]).contains("720x540").then_some(()));
+    // A guest with a PS/2 driver: a click takes the mouse, which then moves freely.
+    x(&["key", "F3"]);
+    wait_for("a driver", || guest.log().ends_with('~').then_some(()));
+    std::thread::sleep(Duration::from_millis(300));
+    x(&["mousemove", "--window", &window, "100", "100", "mousedown", "1", "sleep", "0.3", "mouseup", "1"]);
+    wait_for("the mouse", || x(&["getwindowname", &window]).contains("releases the mouse").then_some(()));
+    for _ in 0..3 {
+        x(&["mousemove_relative", "--", "300", "-200", "sleep", "0.3"]);
+    }
+    x(&["mousedown", "1", "sleep", "0.3", "mouseup", "1"]);
+    guest.shows("(0384 0258 01)(0000 0000 00)");
+    x(&["key", "ctrl+alt+g"]);
+    wait_for("its release", || (!x(&["getwindowname", &window]).contains("releases the mouse")).then_some(()));
     let title = x(&["getwindowname", &window]);
     assert!(title.contains("MIPS") && title.contains("disk"), "{title}");
     x(&["key", "Escape"]);
@@ -264,6 +277,18 @@ fn a_terminal_shows_text_colours_and_pictures() {
         (!list.status.success()).then_some(())
     });
     assert!(read_png(&guest.path("ours.png")).is_ok());
+}
+
+#[test]
+fn scripts_click_without_an_absolute_pointer() {
+    let guest = Guest::new();
+    let rules = ["READY=><f3>", "~=>click:100,50", "(e064 1fce 01)=>drag:100,50..110,40", "(000a 000a 00)=><esc>"];
+    let mut command = guest.command();
+    command.args(["--display", "none", "--time-limit", "60s"]);
+    command.args(rules.iter().flat_map(|rule| ["--on-text", *rule]));
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{} {}", guest.log(), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(guest.log(), "READY ~(e064 1fce 01)(0000 0000 00)(0000 0000 01)(000a 000a 00)");
 }
 
 #[test]

@@ -194,7 +194,11 @@ impl Window {
             }
         }
         if self.click_took {
-            self.click_took = buttons != 0;
+            // Only now: while a button is held, the X server has lent the pointer to minifb.
+            if buttons == 0 {
+                self.click_took = false;
+                self.grab(true, events);
+            }
             return;
         }
         let held = self.pointer.is_some_and(|(_, _, buttons)| buttons != 0);
@@ -205,15 +209,10 @@ impl Window {
             Some((_, away)) if away < 0.0 => 1,
             _ => 0,
         };
-        if self.mouse == Mouse::Relative && self.x11.is_some() {
-            // One's pointer and the guest's would drift apart: a click takes the mouse.
-            if buttons != 0 && !held {
-                self.grab(true, events);
-                self.click_took = self.grabbed;
-                if self.grabbed {
-                    return;
-                }
-            }
+        // One's pointer and the guest's would drift apart: a click takes the mouse.
+        if self.mouse == Mouse::Relative && self.x11.is_some() && buttons != 0 && !held {
+            self.click_took = true;
+            return;
         }
         let (x, y) = self.area.position(x, y);
         if self.pointer != Some((x, y, buttons)) || wheel != 0 {

@@ -42,8 +42,10 @@ try {
     const state = await tab.evaluate(() => window.state);
     if (state !== 'connected') throw new Error(`noVNC: ${state}`);
     await tab.waitForFunction(() => document.querySelector('canvas').width === 720, null, { timeout: 30000 });
-    for (const letter of 'Browser: {x}') {
-        await tab.keyboard.press(letter === ' ' ? 'Space' : letter, { delay: 60 });
+    // As fingers do it: noVNC sends which key it is, not which letter.
+    const keys = 'Shift+b r o w s e r Shift+; Space Shift+[ x Shift+]';
+    for (const key of keys.split(' ')) {
+        await tab.keyboard.press(key, { delay: 60 });
         await tab.waitForTimeout(80);
     }
     const box = await tab.locator('canvas').boundingBox();

@@ -1,7 +1,8 @@
 ; A guest for tests of front ends. It shows each character that is typed, and for each change of
 ; the mouse's buttons where the absolute pointer is: `[xxxx yyyy bb]`, in hexadecimal. Everything
 ; goes to the debug console as well. Escape ends the run with success, F1 draws colours in a
-; graphics mode, F2 a coloured line of text.
+; graphics mode, F2 a coloured line of text. F3 changes to the PS/2 mouse: then changes of the
+; buttons show how far it has moved since the last, `(xxxx yyyy bb)`, up and right being positive.
 
 MAGIC       equ 0x564d5868
 PORT        equ 0x5658
@@ -34,7 +35,7 @@ start:
 
 main:
     hlt
-.keys:
+keys:
     mov ah, 1
     int 0x16
     jz .mouse
@@ -46,9 +47,13 @@ main:
     je graphics
     cmp ah, 0x3c
     je colours
+    cmp ah, 0x3d
+    je relative
     call put
-    jmp .keys
+    jmp keys
 .mouse:
+    cmp byte [is_relative], 0
+    jne packets
     mov cx, 40
     call backdoor
     cmp ax, 4
@@ -77,6 +82,99 @@ main:
     mov al, ']'
     call put
     jmp .mouse
+
+; Leaves the absolute pointer and takes the mouse's bytes without interrupts.
+relative:
+    mov ebx, 0x4c455252
+    mov cx, 41
+    call backdoor
+    mov byte [is_relative], 1
+    in al, 0xa1
+    or al, 0x10
+    out 0xa1, al
+    ; A tick each millisecond: a packet must be fetched before the next can be made.
+    mov al, 0x34
+    out 0x43, al
+    mov al, 0xa9
+    out 0x40, al
+    mov al, 0x04
+    out 0x40, al
+    cli
+    mov al, 0xa8
+    out 0x64, al
+    mov al, 0xd4
+    out 0x64, al
+.full:
+    in al, 0x64
+    test al, 2
+    jnz .full
+    mov al, 0xf4
+    out 0x60, al
+.wait:
+    in al, 0x64
+    and al, 0x21
+    cmp al, 0x21
+    jne .wait
+    in al, 0x60
+    sti
+    mov al, '~'
+    call put
+    jmp main
+packets:
+    cli
+    in al, 0x64
+    and al, 0x21
+    cmp al, 0x21
+    jne .none
+    in al, 0x60
+    sti
+    mov bl, [received]
+    mov bh, 0
+    mov [packet + bx], al
+    inc byte [received]
+    cmp byte [received], 3
+    jb packets
+    mov byte [received], 0
+    ; Nine bits each: the sign is in the first byte.
+    mov ah, 0
+    mov al, [packet + 1]
+    test byte [packet], 0x10
+    jz .right
+    mov ah, 0xff
+.right:
+    add [sum_x], ax
+    mov ah, 0
+    mov al, [packet + 2]
+    test byte [packet], 0x20
+    jz .up
+    mov ah, 0xff
+.up:
+    add [sum_y], ax
+    mov al, [packet]
+    and al, 7
+    cmp al, [buttons]
+    je packets
+    mov [buttons], al
+    mov al, '('
+    call put
+    mov ax, [sum_x]
+    call word_out
+    mov al, ' '
+    call put
+    mov ax, [sum_y]
+    call word_out
+    mov al, ' '
+    call put
+    mov al, [buttons]
+    call byte_out
+    mov al, ')'
+    call put
+    mov word [sum_x], 0
+    mov word [sum_y], 0
+    jmp packets
+.none:
+    sti
+    jmp main
 
 leave:
     mov al, 0x10
@@ -167,3 +265,8 @@ backdoor:
 
 ready: db 'READY ', 0
 buttons: db 0
+is_relative: db 0
+received: db 0
+packet: db 0, 0, 0
+sum_x: dw 0
+sum_y: dw 0
