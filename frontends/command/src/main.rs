@@ -1,6 +1,8 @@
 //! The command `beigebox`.
 
 mod console;
+mod drives;
+mod image;
 mod options;
 mod run;
 mod screens;
@@ -46,12 +48,12 @@ impl Failure {
 
 fn main() -> ExitCode {
     let options = options::Options::parse();
-    let run = match options.command {
-        Some(options::Command::Run(run)) => *run,
-        None => options.run,
-    };
     // A bug in the emulator must not look like a verdict of the guest.
-    let result = std::panic::catch_unwind(|| run::run(run));
+    let result = std::panic::catch_unwind(|| match options.command {
+        Some(options::Command::Run(run)) => run::run(*run),
+        Some(options::Command::Image(command)) => image::run(*command),
+        None => run::run(options.run),
+    });
     console::restore();
     match result {
         Ok(Ok(code)) => ExitCode::from(code),

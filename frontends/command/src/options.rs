@@ -1,5 +1,7 @@
 //! The command line.
 
+use crate::drives::{self, Drive};
+use crate::image::ImageCommand;
 use crate::values::{self, BootOrder, Date, Load, Stream, Vnc};
 use beigebox::Model;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -19,6 +21,8 @@ pub(crate) struct Options {
 pub(crate) enum Command {
     /// Runs a machine; the same as `beigebox IMAGE`.
     Run(Box<Run>),
+    /// Makes, converts, checks and changes disk images.
+    Image(Box<ImageCommand>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -77,14 +81,17 @@ pub(crate) struct Run {
     #[arg(value_name = "IMAGE")]
     pub(crate) image: Option<PathBuf>,
     /// Floppy image for drive A, and for drive B when given twice.
-    #[arg(long, value_name = "FILE", help_heading = "Drives")]
-    pub(crate) floppy: Vec<PathBuf>,
-    /// Hard disk image (raw); may be repeated.
-    #[arg(long, value_name = "FILE", help_heading = "Drives")]
-    pub(crate) disk: Vec<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = drives::drive, help_heading = "Drives")]
+    pub(crate) floppy: Vec<Drive>,
+    /// Hard disk image, or `file=FILE` with options: `,format=raw|qcow2|vmdk|vdi|vhd`,
+    /// `,cache=writeback|writethrough|none|directsync|unsafe`, `,readonly`, `,snapshot`,
+    /// `,backing=PATH` (backing files may come from there), `,state=NAME` (internal snapshot,
+    /// read-only). May be repeated.
+    #[arg(long, value_name = "FILE", value_parser = drives::drive, help_heading = "Drives")]
+    pub(crate) disk: Vec<Drive>,
     /// CD-ROM image (ISO).
-    #[arg(long, value_name = "FILE", help_heading = "Drives")]
-    pub(crate) cdrom: Vec<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = drives::drive, help_heading = "Drives")]
+    pub(crate) cdrom: Vec<Drive>,
     /// Floppy image that Ctrl-Alt-A in the window puts into drive A; may be repeated: one after the
     /// other.
     #[arg(long, value_name = "FILE", help_heading = "Drives")]

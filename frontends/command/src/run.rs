@@ -1,5 +1,6 @@
 //! `beigebox run`: builds the machine the options describe and drives it to its end.
 
+use crate::drives::{self, image_failure};
 use crate::options::{ClockMode, Display, Engine, Run, Trace, Vga};
 use crate::screens::{Screens, Stack};
 use crate::script::{self, Action, Rule, When};
@@ -9,7 +10,7 @@ use crate::values::{Date, Stream, Vnc};
 use crate::{Failure, code, console};
 use beigebox::clock::Pace;
 use beigebox::golden::Golden;
-use beigebox::host::{self, ImageError, Mode};
+use beigebox::host::{self, Mode};
 use beigebox::loader::{self, ImageKind, Module, Payload};
 use beigebox::trace::TraceOptions;
 use beigebox::{BootDevice, Builder, DateTime, EngineKind, Machine, Model, Stop, VideoAdapter};
@@ -131,9 +132,8 @@ fn mode(options: &Run) -> Mode {
 /// Opens the front ends.
 fn screens(options: &Run, places: &Places, serial: &Stream) -> Result<Screens, Failure> {
     let terminal_error = |error: std::io::Error| Failure::new(code::IO, format!("the terminal: {error}"));
-    let paths =
-        [&options.floppy[..], &options.disk, &options.cdrom, options.kernel.as_slice(), options.bios.as_slice()];
-    let name = paths.into_iter().flatten().next().and_then(|path| path.file_name());
+    let drives = options.floppy.iter().chain(&options.disk).chain(&options.cdrom).map(|drive| &drive.path);
+    let name = drives.chain(&options.kernel).chain(&options.bios).next().and_then(|path| path.file_name());
     let name = name.map_or("Beigebox".into(), |name| format!("{} — Beigebox", name.to_string_lossy()));
     let mut screens = Screens::new(name.clone(), mode(options));
     screens.floppies = Stack::new(options.next_floppy.clone());
@@ -262,18 +262,19 @@ fn recognise(options: &mut Run) -> Result<(), Failure> {
     if metadata.len() == 0 && metadata.is_file() {
         return Err(Failure::new(code::CONFIGURATION, format!("{}: the image is empty", path.display())));
     }
-    match loader::recognise(&head, metadata.len()) {
+    let kind = if drives::is_image(&path, &head) { ImageKind::Disk } else { loader::recognise(&head, metadata.len()) };
+    match kind {
         ImageKind::Floppy => {
-            options.floppy.insert(0, path);
+            options.floppy.insert(0, path.into());
             options.boot.get_or_insert(crate::values::BootOrder(vec![BootDevice::Floppy, BootDevice::Disk]));
         }
         ImageKind::BootableIso | ImageKind::Iso => {
             // Hybrid images boot as discs; as disks they are given with `--disk`.
-            options.cdrom.insert(0, path);
+            options.cdrom.insert(0, path.into());
             options.boot.get_or_insert(crate::values::BootOrder(vec![BootDevice::Cdrom, BootDevice::Disk]));
         }
         ImageKind::Disk => {
-            options.disk.insert(0, path);
+            options.disk.insert(0, path.into());
             options.boot.get_or_insert(crate::values::BootOrder(vec![BootDevice::Disk, BootDevice::Cdrom]));
         }
         ImageKind::Linux | ImageKind::Multiboot | ImageKind::Multiboot2 | ImageKind::Elf => {
@@ -380,15 +381,6 @@ fn rules(options: &Run) -> Result<Vec<Rule>, Failure> {
     Ok(rules)
 }
 
-fn image_failure(error: ImageError) -> Failure {
-    let code = match &error {
-        ImageError::Open { source, .. } if source.kind() == std::io::ErrorKind::NotFound => code::MISSING,
-        ImageError::Open { .. } | ImageError::Locked { .. } => code::IO,
-        _ => code::CONFIGURATION,
-    };
-    Failure::new(code, error.to_string())
-}
-
 fn payload(options: &Run) -> Result<Option<Payload>, Failure> {
     if let Some(load) = &options.load {
         let kernel = read_file(&load.path)?;
@@ -410,7 +402,6 @@ fn payload(options: &Run) -> Result<Option<Payload>, Failure> {
 }
 
 fn build(options: &Run, follows_host: bool, changes_discs: bool) -> Result<Machine, Failure> {
-    let mode = mode(options);
     let bios = match &options.bios {
         Some(path) => read_file(path)?,
         None => bios::SYSTEM.to_vec(),
@@ -453,14 +444,16 @@ fn build(options: &Run, follows_host: bool, changes_discs: bool) -> Result<Machi
     if options.floppy.is_empty() {
         builder = builder.floppy(0, None);
     }
-    for (drive, path) in options.floppy.iter().enumerate() {
-        builder = builder.floppy(drive, Some(host::open_floppy(path, mode).map_err(image_failure)?));
+    let how = |drive: &drives::Drive| drive.options(options.snapshot);
+    for (number, drive) in options.floppy.iter().enumerate() {
+        let disk = host::open_floppy_with(&drive.path, &how(drive)).map_err(image_failure)?;
+        builder = builder.floppy(number, Some(disk));
     }
-    for path in &options.disk {
-        builder = builder.disk(host::open_disk(path, mode).map_err(image_failure)?);
+    for drive in &options.disk {
+        builder = builder.disk(host::open_disk_with(&drive.path, &how(drive)).map_err(image_failure)?);
     }
-    for path in &options.cdrom {
-        builder = builder.cdrom(Some(host::open_cdrom(path).map_err(image_failure)?));
+    for drive in &options.cdrom {
+        builder = builder.cdrom(Some(host::open_cdrom_with(&drive.path, &how(drive)).map_err(image_failure)?));
     }
     if options.cdrom.is_empty() && (changes_discs || !options.next_disc.is_empty()) {
         builder = builder.cdrom(None);

@@ -12,7 +12,8 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         "K" | "KB" | "KIB" => 1 << 10,
         "M" | "MB" | "MIB" => 1 << 20,
         "G" | "GB" | "GIB" => 1 << 30,
-        other => return Err(format!("`{other}` is no unit; use K, M or G")),
+        "T" | "TB" | "TIB" => 1 << 40,
+        other => return Err(format!("`{other}` is no unit; use K, M, G or T")),
     };
     let number: u64 = digits.parse().map_err(|_| format!("`{text}` is no size; write for instance 64M"))?;
     number.checked_mul(factor).ok_or_else(|| format!("`{text}` is too large"))

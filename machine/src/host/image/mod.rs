@@ -363,6 +363,8 @@ struct Chain<'a> {
     places: Vec<PathBuf>,
     /// The files so far.
     files: Vec<PathBuf>,
+    /// The first file is opened to be repaired.
+    repairs: bool,
 }
 
 impl Chain<'_> {
@@ -439,8 +441,13 @@ impl Chain<'_> {
                 Image::Raw(image)
             }
             Format::Qcow2 => {
+                let repairs = self.repairs && write;
                 let mut backing = |name: &BackingName| self.backing(path, name, stated).map(Some);
-                let mut image = Qcow2::open(file, write, &mut backing).map_err(fail)?;
+                let mut image = if repairs {
+                    Qcow2::open_to_repair(file, &mut backing).map_err(fail)?
+                } else {
+                    Qcow2::open(file, write, &mut backing).map_err(fail)?
+                };
                 image.set_writethrough(through);
                 Image::Qcow2(Box::new(image))
             }
@@ -488,12 +495,28 @@ fn recognise(file: &mut dyn Backing, path: &Path) -> io::Result<Format> {
 /// # Errors
 /// See [`ImageError`].
 pub fn open_image(path: &Path, options: &ImageOptions) -> Result<Image, ImageError> {
+    open_chain(path, options, false)
+}
+
+/// Opens a qcow2 image for [`Qcow2::repair`]; nothing else may be done to it before.
+///
+/// # Errors
+/// See [`ImageError`].
+pub fn open_to_repair(path: &Path, options: &ImageOptions) -> Result<Box<Qcow2>, ImageError> {
+    let options = ImageOptions { format: Some(Format::Qcow2), ..options.clone() };
+    match open_chain(path, &options, true)? {
+        Image::Qcow2(image) => Ok(image),
+        _ => Err(ImageError::NotAFile { path: path.to_owned(), what: "file of another format" }),
+    }
+}
+
+fn open_chain(path: &Path, options: &ImageOptions, repairs: bool) -> Result<Image, ImageError> {
     let write = options.mode == Mode::Write && options.snapshot.is_none();
     let canonical = |path: &PathBuf| path.canonicalize().ok();
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut places: Vec<PathBuf> = options.backing.iter().filter_map(canonical).collect();
     places.extend(real.parent().map(Path::to_owned));
-    let mut chain = Chain { options, places, files: vec![real] };
+    let mut chain = Chain { options, places, files: vec![real], repairs };
     let mut image = chain.open(path, write, options.format, true)?;
     if let Some(name) = &options.snapshot {
         let problem = match &mut image {

@@ -31,6 +31,16 @@ impl RawImage {
         self.guarded = guarded;
     }
 
+    /// Cuts off or adds zeros.
+    ///
+    /// # Errors
+    /// When the host cannot.
+    pub fn set_len(&mut self, length: u64) -> std::io::Result<()> {
+        self.file.set_len(length)?;
+        self.length = length;
+        self.file.sync()
+    }
+
     fn disguises(&mut self, offset: u64, data: &[u8]) -> bool {
         let mut head = vec![0; Format::HEAD.min(self.length) as usize];
         if offset >= head.len() as u64 || self.file.read_at(0, &mut head).is_err() {

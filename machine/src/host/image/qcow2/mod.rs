@@ -108,6 +108,34 @@ impl Qcow2 {
     /// # Errors
     /// When the image is damaged, or uses what is not supported; it is unchanged then.
     pub fn open(
+        file: Box<dyn Backing>,
+        writable: bool,
+        backing: &mut dyn FnMut(&BackingName) -> Result<Option<Box<dyn Storage>>>,
+    ) -> Result<Qcow2> {
+        let mut image = Qcow2::open_unchecked(file, writable, backing)?;
+        if writable {
+            image.load_refcounts()?;
+            if image.header.incompatible & incompatible::DIRTY != 0 {
+                image.repair()?;
+            }
+        }
+        Ok(image)
+    }
+
+    /// Opens an image for [`Qcow2::repair`], which must be the first thing that is done to it.
+    ///
+    /// # Errors
+    /// As [`Qcow2::open`], but a mark of corruption is no hindrance.
+    pub fn open_to_repair(
+        file: Box<dyn Backing>,
+        backing: &mut dyn FnMut(&BackingName) -> Result<Option<Box<dyn Storage>>>,
+    ) -> Result<Qcow2> {
+        let mut image = Qcow2::open_unchecked(file, false, backing)?;
+        image.writable = true;
+        Ok(image)
+    }
+
+    fn open_unchecked(
         mut file: Box<dyn Backing>,
         writable: bool,
         backing: &mut dyn FnMut(&BackingName) -> Result<Option<Box<dyn Storage>>>,
@@ -151,12 +179,6 @@ impl Qcow2 {
             let offset = entry & OFFSET;
             if offset != 0 {
                 check_table("L1 entry", offset, cluster, image.file.len())?;
-            }
-        }
-        if writable {
-            image.load_refcounts()?;
-            if image.header.incompatible & incompatible::DIRTY != 0 {
-                image.repair()?;
             }
         }
         Ok(image)
