@@ -6,58 +6,65 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::{env, fs};
 
+/// The part of a suite for `beigebox test` that says which ROMs there are.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Manifest {
-    rom: Vec<Entry>,
+    test: Vec<Entry>,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 struct Entry {
     name: String,
-    source: String,
-    expect: String,
-    #[serde(default = "success")]
-    exit: u32,
+    /// Named by the tests that are ROMs.
+    bios: Option<String>,
+    expect: toml::Value,
     #[serde(default)]
-    resets: bool,
+    reset_on_triple_fault: bool,
 }
 
-/// What `finish` writes to the exit port.
-fn success() -> u32 {
-    0x10
+/// The demonstration: a floppy's first sectors.
+fn demo(source: &str) -> Vec<u8> {
+    let options = Options { origin: 0x7c00, ..Options::default() };
+    let source = Source { name: "test-roms/demo/demo.asm", text: source };
+    let image = assemble_files(&[source], &options).unwrap_or_else(|e| panic!("{e}"));
+    assert!(image.symbols["code_end"] <= 0xa000, "demo.asm: code goes beyond A000h");
+    image.bytes
 }
 
 fn main() {
     println!("cargo::rerun-if-changed=cpu");
-    println!("cargo::rerun-if-changed=manifest.toml");
+    println!("cargo::rerun-if-changed=demo");
+    println!("cargo::rerun-if-changed=suite.toml");
     let folder = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by Cargo"));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by Cargo"));
     let read = |path: &str| fs::read_to_string(folder.join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
-    let manifest: Manifest = toml::from_str(&read("manifest.toml")).unwrap_or_else(|e| panic!("manifest.toml: {e}"));
+    let manifest: Manifest = toml::from_str(&read("suite.toml")).unwrap_or_else(|e| panic!("suite.toml: {e}"));
+    fs::write(out.join("demo.bin"), demo(&read("demo/demo.asm"))).expect("the build folder is writable");
     let start = read("cpu/include/start.asm");
     let end = read("cpu/include/end.asm");
     let mut table = String::from("&[\n");
-    for entry in &manifest.rom {
-        let body = read(&entry.source);
+    for entry in manifest.test.iter().filter(|entry| entry.bios.is_some()) {
+        let path = format!("{}.asm", entry.name);
+        let body = read(&path);
+        let expect = entry.expect.as_str().unwrap_or_else(|| panic!("{}: `expect` is one text", entry.name));
         let short = entry.name.rsplit('/').next().unwrap_or(&entry.name);
         let name = format!("rom_name db '{short}', 0\n");
         let sources = [
             Source { name: "test-roms/cpu/include/start.asm", text: &start },
-            Source { name: &entry.source, text: &body },
+            Source { name: &path, text: &body },
             Source { name: "the ROM's name", text: &name },
             Source { name: "test-roms/cpu/include/end.asm", text: &end },
         ];
         let rom = assemble_files(&sources, &Options::default()).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(rom.bytes.len(), 0x1_0000, "{}: the image is 64 KiB", entry.source);
-        assert!(rom.symbols["code_end"] <= 0xa000, "{}: code goes beyond A000h", entry.source);
+        assert_eq!(rom.bytes.len(), 0x1_0000, "{path}: the image is 64 KiB");
+        assert!(rom.symbols["code_end"] <= 0xa000, "{path}: code goes beyond A000h");
         let file = out.join(format!("{short}.bin"));
         fs::write(&file, &rom.bytes).expect("the build folder is writable");
         let _ = writeln!(
             table,
-            "    Rom {{ name: {:?}, image: include_bytes!({:?}), expect: {:?}, exit: {}, resets: {} }},",
-            entry.name, file, entry.expect, entry.exit, entry.resets
+            "    Rom {{ name: {:?}, image: include_bytes!({:?}), expect: {:?}, resets: {} }},",
+            entry.name, file, expect, entry.reset_on_triple_fault
         );
     }
     table.push(']');

@@ -255,6 +255,17 @@ impl Uart {
     pub fn take_output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.output)
     }
+    /// What the guest has written and the port has not sent yet. A machine that stops for good will
+    /// never send it.
+    #[must_use]
+    pub fn unsent(&self) -> Vec<u8> {
+        let state = &self.state;
+        if state.is_looped() {
+            return Vec::new();
+        }
+        let waiting = state.shifting.iter().map(|(byte, _)| byte).chain(&state.transmit);
+        waiting.map(|byte| byte & state.data_mask()).collect()
+    }
     /// Sends bytes to the guest. They arrive one after the other as guest time passes; ask
     /// `next_event` again afterwards.
     pub fn receive(&mut self, bytes: &[u8]) {

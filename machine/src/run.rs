@@ -677,6 +677,16 @@ impl Machine {
             _ => Vec::new(),
         }
     }
+    /// What the guest has written to serial port 0 or 1 and the port has not sent yet: the last words
+    /// of a guest that stopped the machine at once.
+    #[must_use]
+    pub fn serial_unsent(&self, port: usize) -> Vec<u8> {
+        match port {
+            0 => self.board.chips.com1.unsent(),
+            1 => self.board.chips.com2.unsent(),
+            _ => Vec::new(),
+        }
+    }
     /// Sends bytes to the guest over serial port 0 or 1.
     pub fn serial_input(&mut self, port: usize, bytes: &[u8]) {
         let chip = match port {

@@ -1,4 +1,4 @@
-//! Writes all images into a folder, for other emulators: `cargo run --example write -- FOLDER`.
+//! Writes all images and their suite into a folder: `cargo run --example write -- FOLDER`.
 
 use std::path::PathBuf;
 use std::{env, fs, io};
@@ -10,5 +10,6 @@ fn main() -> io::Result<()> {
         let short = rom.name.rsplit('/').next().unwrap_or(rom.name);
         fs::write(folder.join(format!("{short}.bin")), rom.image)?;
     }
-    Ok(())
+    fs::write(folder.join("demo.img"), test_roms::demo())?;
+    fs::write(folder.join("suite.toml"), test_roms::SUITE)
 }

@@ -2,7 +2,8 @@
 //!
 //! Each image takes the place of the system BIOS, tests one subject, writes a line beginning with
 //! `PASS` or `FAIL` to the debug console (port E9h) and ends by a write to the exit port (F4h).
-//! The sources are in `cpu/`, what each must print in `manifest.toml`.
+//! The sources are in `cpu/`, what each must print in `suite.toml`, a suite for `beigebox test`.
+//! [`demo`] is a guest for people.
 
 /// A ROM and its verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +14,6 @@ pub struct Rom {
     pub image: &'static [u8],
     /// A line that must be printed, from its beginning.
     pub expect: &'static str,
-    /// The value that must be written to the exit port.
-    pub exit: u32,
     /// The ROM resets the machine on purpose, by triple faults too, and goes on.
     pub resets: bool,
 }
@@ -25,4 +24,18 @@ static ROMS: &[Rom] = include!(concat!(env!("OUT_DIR"), "/roms.rs"));
 #[must_use]
 pub fn all() -> &'static [Rom] {
     ROMS
+}
+
+/// What a ROM writes to the exit port when all is well.
+pub const SUCCESS: u32 = 0x10;
+
+/// The suite that says what each ROM must print, and the demonstration.
+pub const SUITE: &str = include_str!("../suite.toml");
+
+/// The demonstration: a floppy image of 1440 KiB that boots on any PC with a 386 and a VGA.
+#[must_use]
+pub fn demo() -> Vec<u8> {
+    let mut image = include_bytes!(concat!(env!("OUT_DIR"), "/demo.bin")).to_vec();
+    image.resize(1440 << 10, 0);
+    image
 }

@@ -618,6 +618,11 @@ ports_init:
         mov [di],dx
         add di,2
         inc bl
+        push dx
+        add dx,3
+        mov al,3                ; 8 data bits, for software that prints without setting up
+        out dx,al
+        pop dx
 .no_serial:
         loop .serial
         mov si,.lpt

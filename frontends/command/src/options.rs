@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// A PC for x86 software: boots disks, discs, floppies and kernels.
 #[derive(Parser, Debug)]
-#[command(name = "beigebox", version, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+#[command(name = "beigebox", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -23,6 +23,36 @@ pub(crate) enum Command {
     Run(Box<Run>),
     /// Makes, converts, checks and changes disk images.
     Image(Box<ImageCommand>),
+    /// Runs images and kernels as tests, several at once, and reports what came of them.
+    Test(Box<crate::test::Test>),
+    /// What Cargo calls: `runner = "beigebox cargo-runner"`.
+    CargoRunner(Box<crate::runner::CargoRunner>),
+    /// Takes the command line of QEMU, as does a link to this program named qemu-system-i386.
+    Qemu {
+        /// Flags of QEMU; `-help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        flags: Vec<std::ffi::OsString>,
+    },
+    /// Shows what the machine is, with a small guest of its own; so does `beigebox` alone.
+    Demo(Box<Demo>),
+    /// Prints the machine that options, preset and machine file come to.
+    Config(Box<crate::config::Config>),
+    /// Says what this host lacks, and how to mend it.
+    Doctor,
+    /// Prints completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Demo {
+    /// Write the demonstration's floppy image and end.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) run: Run,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -77,9 +107,16 @@ pub(crate) enum Trace {
 
 #[derive(Args, Debug)]
 pub(crate) struct Run {
-    /// What to boot: a floppy, disk or CD image, or a kernel. Its kind is recognised.
+    /// The built-in guest is in drive A.
+    #[arg(skip)]
+    pub(crate) demo: bool,
+    /// What to boot: a floppy, disk or CD image, a kernel, or a machine file (TOML). Its kind is
+    /// recognised.
     #[arg(value_name = "IMAGE")]
     pub(crate) image: Option<PathBuf>,
+    /// Settings that suit a guest: dos, win3, win95, win98, nt4, win2000, xp, linux, hobby-os, ci.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) preset: Option<String>,
     /// Floppy image for drive A, and for drive B when given twice.
     #[arg(long, value_name = "FILE", value_parser = drives::drive, help_heading = "Drives")]
     pub(crate) floppy: Vec<Drive>,

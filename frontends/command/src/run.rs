@@ -13,7 +13,7 @@ use beigebox::golden::Golden;
 use beigebox::host::{self, Mode};
 use beigebox::loader::{self, ImageKind, Module, Payload};
 use beigebox::trace::TraceOptions;
-use beigebox::{BootDevice, Builder, DateTime, EngineKind, Machine, Model, Stop, VideoAdapter};
+use beigebox::{BootDevice, Builder, DateTime, EngineKind, Machine, MemoryStorage, Model, Stop, VideoAdapter};
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -236,6 +236,10 @@ fn verdict(stop: &Stop, options: &Run) -> u8 {
             eprintln!("beigebox: --max-instructions is used up");
             code::TIME_OUT
         }
+        Stop::Reset if quiet == code::PASS && options.success_code.is_some() => {
+            eprintln!("beigebox: the guest reset the machine and gave no verdict");
+            code::EXPECTATION
+        }
         Stop::PowerOff | Stop::Reset | Stop::Done | Stop::Breakpoint => {
             if quiet != code::PASS {
                 let what = if *stop == Stop::Reset { "reset the machine" } else { "switched the machine off" };
@@ -249,7 +253,7 @@ fn verdict(stop: &Stop, options: &Run) -> u8 {
 // --- options to machine ------------------------------------------------------------------------
 
 /// Sorts a bare IMAGE into the option it means.
-fn recognise(options: &mut Run) -> Result<(), Failure> {
+pub(crate) fn recognise(options: &mut Run) -> Result<(), Failure> {
     let Some(path) = options.image.take() else { return Ok(()) };
     let metadata = std::fs::metadata(&path).map_err(|error| Failure::file(&path, "opened", &error))?;
     if metadata.is_dir() {
@@ -299,7 +303,7 @@ fn recognise(options: &mut Run) -> Result<(), Failure> {
     Ok(())
 }
 
-fn check(options: &Run) -> Result<(), Failure> {
+pub(crate) fn check(options: &Run) -> Result<(), Failure> {
     let bad = |text: &str| Err(Failure::new(code::CONFIGURATION, text));
     if options.kernel.is_some() && options.load.is_some() {
         return bad("--kernel and --load both say what to boot; give one");
@@ -329,7 +333,7 @@ fn check(options: &Run) -> Result<(), Failure> {
     if options.disk.len() + options.cdrom.len() > 4 {
         return bad("more than four of --disk and --cdrom: the two IDE channels carry two drives each");
     }
-    let has_drive = !(options.floppy.is_empty() && options.disk.is_empty() && options.cdrom.is_empty());
+    let has_drive = options.demo || !(options.floppy.is_empty() && options.disk.is_empty() && options.cdrom.is_empty());
     if !direct && !has_drive && options.bios.is_none() {
         return Err(Failure::new(2, "nothing to boot; give an IMAGE, --disk, --cdrom, --floppy, --kernel or --load"));
     }
@@ -366,7 +370,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-fn rules(options: &Run) -> Result<Vec<Rule>, Failure> {
+pub(crate) fn rules(options: &Run) -> Result<Vec<Rule>, Failure> {
     let mut rules = Vec::new();
     if let Some(path) = &options.script {
         let bytes = read_file(path)?;
@@ -401,7 +405,7 @@ fn payload(options: &Run) -> Result<Option<Payload>, Failure> {
     }))
 }
 
-fn build(options: &Run, follows_host: bool, changes_discs: bool) -> Result<Machine, Failure> {
+pub(crate) fn build(options: &Run, follows_host: bool, changes_discs: bool) -> Result<Machine, Failure> {
     let bios = match &options.bios {
         Some(path) => read_file(path)?,
         None => bios::SYSTEM.to_vec(),
@@ -441,7 +445,9 @@ fn build(options: &Run, follows_host: bool, changes_discs: bool) -> Result<Machi
     if let Some(order) = &options.boot {
         builder = builder.boot_order(&order.0);
     }
-    if options.floppy.is_empty() {
+    if options.demo {
+        builder = builder.floppy(0, Some(Box::new(MemoryStorage::new(test_roms::demo()))));
+    } else if options.floppy.is_empty() {
         builder = builder.floppy(0, None);
     }
     let how = |drive: &drives::Drive| drive.options(options.snapshot);
@@ -565,6 +571,9 @@ impl Session {
             let stop = machine.run_limited(left, instructions);
             self.sound.play(machine)?;
             self.serial.write(&machine.serial_output(0))?;
+            if !matches!(stop, Stop::Done | Stop::Breakpoint) {
+                self.serial.write(&machine.serial_unsent(0))?;
+            }
             self.debug.write(&machine.debug_output())?;
             // What the guest printed last may be what is waited for, even when it stopped then.
             if self.texts(machine, options, stop != Stop::Done)? {
