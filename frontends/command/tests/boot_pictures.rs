@@ -1,0 +1,123 @@
+//! Guests that draw: what stands on the screen is looked at, not only the text.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod guests;
+
+use beigebox::display::Picture;
+use beigebox::loader::Payload;
+use beigebox::{BootDevice, Machine, Stop};
+use guests::{Firmware, guest};
+
+const SECOND: u64 = 1_000_000_000;
+
+fn read(name: &str) -> Option<Vec<u8>> {
+    guest(name).map(|path| std::fs::read(path).unwrap())
+}
+
+fn builder(firmware: Firmware, memory: u64) -> Option<beigebox::Builder> {
+    let (system, video) = match firmware {
+        Firmware::Own => (bios::SYSTEM.to_vec(), bios::VGA.to_vec()),
+        Firmware::SeaBios => (read("seabios/bios-256k.bin")?, read("seabios/vgabios-stdvga.bin")?),
+    };
+    Some(Machine::builder().bios(system).video_bios(video).memory(memory))
+}
+
+/// Runs until the picture is as `wanted` says.
+fn run_until(machine: &mut Machine, seconds: u64, what: &str, wanted: impl Fn(&Picture) -> bool) -> Picture {
+    let mut picture = machine.picture();
+    for _ in 0..seconds * 2 {
+        assert_eq!(machine.run_for(SECOND / 2), Stop::Done, "{what}");
+        picture = machine.picture();
+        if wanted(&picture) {
+            return picture;
+        }
+    }
+    let size = (picture.width, picture.height);
+    panic!("{what} is not on the screen after {seconds} s: {size:?}\n{}", machine.screen_text());
+}
+
+/// Whether the pixel is that colour, give or take what rounding and dithering do.
+fn is(picture: &Picture, x: usize, y: usize, color: u32) -> bool {
+    let Some(pixel) = picture.pixels.get(y * picture.width + x) else { return false };
+    pixel.to_le_bytes().into_iter().zip(color.to_le_bytes()).all(|(is, wanted)| is.abs_diff(wanted) <= 10)
+}
+
+fn share(picture: &Picture, color: u32) -> usize {
+    picture.pixels.iter().filter(|pixel| **pixel == color).count() * 100 / picture.pixels.len().max(1)
+}
+
+/// The graphical installer on a VESA framebuffer: the language page, drawn by X and GTK. Then the
+/// down key moves the selection.
+#[test]
+fn the_graphical_installer_shows_its_languages() {
+    let Some(machine) = builder(Firmware::Own, 640 << 20) else { return };
+    let (Some(kernel), Some(initrd)) = (read("installer/gtk/linux"), read("installer/gtk/initrd.gz")) else { return };
+    let command_line = "vga=788 priority=high modprobe.blacklist=bochs mitigations=off cryptomgr.notests quiet";
+    let payload = Payload { kernel, initrd: Some(initrd), command_line: command_line.into(), ..Payload::default() };
+    let mut machine = machine.direct_boot(payload).build().unwrap();
+    // The dark header, the grey ground, the white list and the green bar on "English".
+    let page = |picture: &Picture, bar: usize| {
+        (picture.width, picture.height) == (800, 600)
+            && is(picture, 20, 20, 0x00_49_5a)
+            && is(picture, 5, 300, 0xef_eb_e7)
+            && is(picture, 400, 450, 0xff_ff_ff)
+            && is(picture, 600, bar, 0x29_86_7b)
+    };
+    run_until(&mut machine, 150, "the language page", |picture| page(picture, 361));
+    machine.type_keys("<down>").unwrap();
+    run_until(&mut machine, 20, "the bar one line down", |picture| page(picture, 384));
+}
+
+/// GRUB's graphical terminal, by VBE.
+fn grub_gfxterm(firmware: Firmware) {
+    let (Some(machine), Some(image)) = (builder(firmware, 64 << 20), read("grub-cdrom.iso")) else { return };
+    let disc = Box::new(beigebox::MemoryStorage::new(image));
+    // GRUB waits for keys by asking the BIOS again and again.
+    let machine = machine.cdrom(Some(disc)).boot_order(&[BootDevice::Cdrom]).rate(5_000_000);
+    let mut machine = machine.build().unwrap();
+    for (text, keys) in [
+        ("GNU GRUB", "c"),
+        (
+            "grub> ",
+            "insmod all_video<enter>loadfont unicode<enter>set gfxmode=800x600x32<enter>terminal_output gfxterm<enter>",
+        ),
+    ] {
+        for _ in 0..120 {
+            if machine.screen_text().contains(text) {
+                break;
+            }
+            machine.run_for(SECOND / 2);
+        }
+        assert!(machine.screen_text().contains(text), "{}", machine.screen_text());
+        machine.type_keys(keys).unwrap();
+    }
+    let picture = run_until(&mut machine, 60, "GRUB's prompt", |picture| {
+        let light = picture.pixels.iter().filter(|pixel| **pixel != 0).count();
+        (picture.width, picture.height) == (800, 600) && light > 500
+    });
+    // A dark ground with light writing, and nothing else.
+    assert!(share(&picture, 0) > 90);
+    let before = picture.pixels.iter().filter(|pixel| **pixel != 0).count();
+    machine.type_keys("echo MMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMM<enter>").unwrap();
+    run_until(&mut machine, 30, "what was typed", |picture| {
+        picture.pixels.iter().filter(|pixel| **pixel != 0).count() > before + 1000
+    });
+}
+
+/// memtest86+: its blue screen, a grey title in the upper left corner with a red plus, a grey line
+/// of keys at the bottom.
+fn memtest(firmware: Firmware) {
+    let (Some(machine), Some(image)) = (builder(firmware, 16 << 20), read("memtest86+.iso")) else { return };
+    let disc = Box::new(beigebox::MemoryStorage::new(image));
+    let mut machine = machine.cdrom(Some(disc)).boot_order(&[BootDevice::Cdrom]).build().unwrap();
+    let blue = 0x00_00_aa;
+    let picture = run_until(&mut machine, 60, "the blue screen", |picture| share(picture, blue) > 70);
+    assert_eq!((picture.width, picture.height), (720, 400));
+    let (grey, red) = (0xaa_aa_aa, 0xaa_00_00);
+    assert!(is(&picture, 2, 2, grey) && is(&picture, 300, 398, grey) && is(&picture, 700, 200, blue));
+    let plus = (0..16).flat_map(|y| (130..150).map(move |x| (x, y))).filter(|(x, y)| is(&picture, *x, *y, red)).count();
+    assert!(plus > 10, "{plus} red pixels in the title");
+}
+
+under_both_firmwares!(grub_gfxterm, memtest);
