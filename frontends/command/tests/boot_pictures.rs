@@ -69,42 +69,6 @@ fn the_graphical_installer_shows_its_languages() {
     run_until(&mut machine, 20, "the bar one line down", |picture| page(picture, 384));
 }
 
-/// GRUB's graphical terminal, by VBE.
-fn grub_gfxterm(firmware: Firmware) {
-    let (Some(machine), Some(image)) = (builder(firmware, 64 << 20), read("grub-cdrom.iso")) else { return };
-    let disc = Box::new(beigebox::MemoryStorage::new(image));
-    // GRUB waits for keys by asking the BIOS again and again.
-    let machine = machine.cdrom(Some(disc)).boot_order(&[BootDevice::Cdrom]).rate(5_000_000);
-    let mut machine = machine.build().unwrap();
-    for (text, keys) in [
-        ("GNU GRUB", "c"),
-        (
-            "grub> ",
-            "insmod all_video<enter>loadfont unicode<enter>set gfxmode=800x600x32<enter>terminal_output gfxterm<enter>",
-        ),
-    ] {
-        for _ in 0..120 {
-            if machine.screen_text().contains(text) {
-                break;
-            }
-            machine.run_for(SECOND / 2);
-        }
-        assert!(machine.screen_text().contains(text), "{}", machine.screen_text());
-        machine.type_keys(keys).unwrap();
-    }
-    let picture = run_until(&mut machine, 60, "GRUB's prompt", |picture| {
-        let light = picture.pixels.iter().filter(|pixel| **pixel != 0).count();
-        (picture.width, picture.height) == (800, 600) && light > 500
-    });
-    // A dark ground with light writing, and nothing else.
-    assert!(share(&picture, 0) > 90);
-    let before = picture.pixels.iter().filter(|pixel| **pixel != 0).count();
-    machine.type_keys("echo MMMMMMMMMMMMMMMMMMMMMMMMMMMMMMMM<enter>").unwrap();
-    run_until(&mut machine, 30, "what was typed", |picture| {
-        picture.pixels.iter().filter(|pixel| **pixel != 0).count() > before + 1000
-    });
-}
-
 /// memtest86+: its blue screen, a grey title in the upper left corner with a red plus, a grey line
 /// of keys at the bottom.
 fn memtest(firmware: Firmware) {
@@ -120,4 +84,4 @@ fn memtest(firmware: Firmware) {
     assert!(plus > 10, "{plus} red pixels in the title");
 }
 
-under_both_firmwares!(grub_gfxterm, memtest);
+under_both_firmwares!(memtest);
