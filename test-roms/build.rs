@@ -32,8 +32,12 @@ fn demo(source: &str) -> Vec<u8> {
     image.bytes
 }
 
+/// The programs in `boot-sectors/`.
+const BOOT_SECTORS: [&str; 9] = ["text", "keys", "timer", "scancodes", "direct", "music", "mode13", "disk", "life"];
+
 fn main() {
     println!("cargo::rerun-if-changed=cpu");
+    println!("cargo::rerun-if-changed=boot-sectors");
     println!("cargo::rerun-if-changed=demo");
     println!("cargo::rerun-if-changed=suite.toml");
     let folder = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by Cargo"));
@@ -69,4 +73,25 @@ fn main() {
     }
     table.push(']');
     fs::write(out.join("roms.rs"), table).expect("the build folder is writable");
+
+    let start = read("boot-sectors/include/start.asm");
+    let end = read("boot-sectors/include/end.asm");
+    let mut table = String::from("&[\n");
+    for name in BOOT_SECTORS {
+        let path = format!("boot-sectors/{name}.asm");
+        let body = read(&path);
+        let sources = [
+            Source { name: "test-roms/boot-sectors/include/start.asm", text: &start },
+            Source { name: &path, text: &body },
+            Source { name: "test-roms/boot-sectors/include/end.asm", text: &end },
+        ];
+        let options = Options { origin: 0x7c00, ..Options::default() };
+        let sector = assemble_files(&sources, &options).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(sector.bytes.len(), 512, "{path}: a boot sector has 512 bytes");
+        let file = out.join(format!("{name}.boot"));
+        fs::write(&file, &sector.bytes).expect("the build folder is writable");
+        let _ = writeln!(table, "    ({name:?}, include_bytes!({file:?})),");
+    }
+    table.push(']');
+    fs::write(out.join("boot_sectors.rs"), table).expect("the build folder is writable");
 }

@@ -38,6 +38,12 @@ pub trait Bus {
     fn mmio_read(&mut self, cycle: Cycle<'_>, address: u64, width: Width) -> u64;
     /// Store to an address that is not memory.
     fn mmio_write(&mut self, cycle: Cycle<'_>, address: u64, width: Width, value: u64);
+    /// The FERR# pin goes on: an unmasked x87 exception waits while CR0.NE is clear. On a PC this
+    /// becomes IRQ 13. An engine asks for [`Bus::attention`] afterwards, before the instruction
+    /// that has found the exception.
+    fn numeric_error(&mut self, cycle: Cycle<'_>) {
+        let _ = cycle;
+    }
     /// The INTA cycle: the vector of the interrupt that is requested, or `None` when the request
     /// is gone.
     fn acknowledge_interrupt(&mut self, cycle: Cycle<'_>) -> Option<u8>;

@@ -16,6 +16,7 @@ pub mod memory;
 pub mod micro;
 pub mod mmu;
 pub mod model;
+pub mod restore;
 pub mod semantics;
 pub mod softfloat;
 pub mod state;

@@ -34,6 +34,9 @@ pub mod features {
 /// The brand of the Pentium M 755 (Dothan).
 const BRAND: &[u8; 48] = b"        Intel(R) Pentium(R) M processor 2.00GHz\0";
 
+/// The brand of the Core Solo T1300 (Yonah).
+const CORE_BRAND: &[u8; 48] = b"Genuine Intel(R) CPU           T1300  @ 1.66GHz\0";
+
 /// A processor model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names are the products'")]
@@ -47,11 +50,12 @@ pub enum Model {
     Pentium3,
     #[default]
     PentiumM,
+    Core,
 }
 
 impl Model {
     /// All models, oldest first.
-    pub const ALL: [Model; 8] = [
+    pub const ALL: [Model; 9] = [
         Model::I8086,
         Model::I286,
         Model::I386,
@@ -60,6 +64,7 @@ impl Model {
         Model::Pentium2,
         Model::Pentium3,
         Model::PentiumM,
+        Model::Core,
     ];
     /// The name on the command line.
     #[must_use]
@@ -73,6 +78,7 @@ impl Model {
             Model::Pentium2 => "pentium2",
             Model::Pentium3 => "pentium3",
             Model::PentiumM => "pentium-m",
+            Model::Core => "core",
         }
     }
     /// The model of that name.
@@ -99,6 +105,7 @@ impl Model {
             Model::Pentium2 => 0x0652,
             Model::Pentium3 => 0x0683,
             Model::PentiumM => 0x06d8,
+            Model::Core => 0x06e8,
         }
     }
     /// CR0 after RESET. On the 286 this is the machine status word.
@@ -151,19 +158,24 @@ impl Model {
             Model::Pentium => P5,
             Model::Pentium2 => P6,
             Model::Pentium3 => P6 | SSE,
-            Model::PentiumM => P6 | SSE | SSE2 | CLFSH,
+            Model::PentiumM | Model::Core => P6 | SSE | SSE2 | CLFSH,
         }
     }
-    /// Whether the model has SSE3. The instructions are implemented, but none of the products
-    /// that can be chosen has them.
+    /// Whether the model has SSE3.
     #[must_use]
     pub const fn has_sse3(self) -> bool {
-        false
+        matches!(self, Model::Core)
     }
-    /// Whether paging has the execute-disable bit (and EFER exists): late Dothan Pentium M.
+    /// CPUID leaf 1 ECX: what the product has, less what is not implemented (MONITOR, SpeedStep
+    /// and the like).
+    #[must_use]
+    pub const fn more_features(self) -> u32 {
+        if self.has_sse3() { 1 } else { 0 }
+    }
+    /// Whether paging has the execute-disable bit (and EFER exists): late Dothan Pentium M, Core.
     #[must_use]
     pub const fn has_execute_disable(self) -> bool {
-        matches!(self, Model::PentiumM)
+        matches!(self, Model::PentiumM | Model::Core)
     }
     /// CPUID leaf 80000001h EDX.
     #[must_use]
@@ -176,13 +188,18 @@ impl Model {
         match self {
             Model::Pentium3 => 0x02,
             Model::PentiumM => 0x0816,
+            Model::Core => 0x0800,
             _ => 0,
         }
     }
     /// The 48 bytes of the brand string, for models that have one.
     #[must_use]
     pub const fn brand(self) -> Option<&'static [u8; 48]> {
-        if matches!(self, Model::PentiumM) { Some(BRAND) } else { None }
+        match self {
+            Model::PentiumM => Some(BRAND),
+            Model::Core => Some(CORE_BRAND),
+            _ => None,
+        }
     }
     /// CPUID leaf 2: cache and TLB descriptors (Intel AP-485).
     #[must_use]
@@ -193,7 +210,7 @@ impl Model {
             // 16 KiB + 16 KiB, 256 KiB.
             Model::Pentium3 => [0x0302_0101, 0, 0, 0x0c04_0882],
             // 32 KiB + 32 KiB, 2 MiB, 64-byte lines.
-            Model::PentiumM => [0x02b3_b001, 0xf0, 0, 0x2c04_307d],
+            Model::PentiumM | Model::Core => [0x02b3_b001, 0xf0, 0, 0x2c04_307d],
             _ => [0; 4],
         }
     }
@@ -300,13 +317,17 @@ mod tests {
         assert_eq!(since(Code::Sysenter), Some(Model::Pentium2));
         assert_eq!(since(Code::Addps_xmm_xmmm128), Some(Model::Pentium3));
         assert_eq!(since(Code::Addpd_xmm_xmmm128), Some(Model::PentiumM));
-        assert_eq!(since(Code::Addsubps_xmm_xmmm128), None);
+        assert_eq!(since(Code::Addsubps_xmm_xmmm128), Some(Model::Core));
+        assert_eq!(since(Code::Fisttp_m32int), Some(Model::Core));
+        assert_eq!(since(Code::Mwait), None);
         assert_eq!(since(Code::Mov_r32_tr), Some(Model::I386));
         assert!(!Model::Pentium.allows(Code::Mov_r32_tr.cpuid_features(), Code::Mov_r32_tr));
     }
 
     #[test]
     fn brand_fills_its_leaves() {
-        assert_eq!(Model::PentiumM.brand().map(|b| b[47]), Some(0));
+        for model in [Model::PentiumM, Model::Core] {
+            assert_eq!(model.brand().map(|b| b[47]), Some(0));
+        }
     }
 }

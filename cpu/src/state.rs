@@ -572,7 +572,8 @@ pub struct CpuState {
     pub tsc_offset: u64,
     /// Time-stamp counter increments per tick.
     pub tsc_per_tick: u32,
-    /// The FERR# pin: an unmasked x87 exception waits and CR0.NE is clear (IRQ 13 on a PC).
+    /// The FERR# pin: an instruction has found an unmasked x87 exception waiting while CR0.NE was
+    /// clear (IRQ 13 on a PC), and it still waits.
     pub ferr: bool,
 }
 

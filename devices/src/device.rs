@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Time(pub u64);
 
+/// Nanoseconds of a second.
+const SECOND: u64 = 1_000_000_000;
+
 impl Time {
     /// The moment of power-on.
     pub const ZERO: Time = Time(0);
@@ -20,15 +23,25 @@ impl Time {
         self.0.saturating_sub(earlier.0)
     }
     /// Number of whole ticks of a clock of `hertz` from power-on to this moment.
+    #[inline]
     #[must_use]
     pub const fn ticks(self, hertz: u64) -> u64 {
-        (self.0 as u128 * hertz as u128 / 1_000_000_000) as u64
+        if hertz <= SECOND {
+            // Whole seconds apart, so that nothing needs 128 bits.
+            return (self.0 / SECOND).wrapping_mul(hertz).wrapping_add(self.0 % SECOND * hertz / SECOND);
+        }
+        (self.0 as u128 * hertz as u128 / SECOND as u128) as u64
     }
     /// The first moment at which a clock of `hertz` has made `ticks` ticks since power-on:
     /// `Time::of_tick(n, hz).ticks(hz) == n`.
+    #[inline]
     #[must_use]
     pub const fn of_tick(ticks: u64, hertz: u64) -> Time {
-        Time((ticks as u128 * 1_000_000_000).div_ceil(hertz as u128) as u64)
+        if 0 < hertz && hertz <= SECOND {
+            let part = (ticks % hertz * SECOND).div_ceil(hertz);
+            return Time((ticks / hertz).wrapping_mul(SECOND).wrapping_add(part));
+        }
+        Time((ticks as u128 * SECOND as u128).div_ceil(hertz as u128) as u64)
     }
 }
 
@@ -226,4 +239,24 @@ pub enum RestoreError {
     /// The named field holds a value that the device can never have.
     #[error("the saved state holds an impossible value in field `{0}`")]
     OutOfRange(&'static str),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_exact_to_the_end_of_time() {
+        let mut noise = 1u64;
+        for _ in 0..10_000 {
+            noise = noise.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            let time = noise >> (noise >> 58);
+            for hertz in [1, 32_768, 1_193_182, 3_579_545, 28_322_000, SECOND, 5 * SECOND] {
+                let ticks = (u128::from(time) * u128::from(hertz) / u128::from(SECOND)) as u64;
+                assert_eq!(Time(time).ticks(hertz), ticks);
+                let first = (u128::from(time) * u128::from(SECOND)).div_ceil(u128::from(hertz)) as u64;
+                assert_eq!(Time::of_tick(time, hertz), Time(first));
+            }
+        }
+    }
 }

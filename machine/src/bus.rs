@@ -124,7 +124,6 @@ pub(crate) struct Requests {
     /// All chips are reset.
     pub(crate) hard_reset: bool,
     pub(crate) direct_boot: bool,
-    pub(crate) coprocessor_clear: bool,
     /// The backdoor port was read: the answer goes into several registers.
     pub(crate) backdoor: bool,
 }
@@ -143,7 +142,8 @@ pub(crate) struct BoardState {
     /// A20 is open after reset, until its wire has been driven high once.
     pub(crate) a20_driven: bool,
     pub(crate) a20_level: bool,
-    pub(crate) ignore_numeric_error: bool,
+    /// The request that the coprocessor's error has made, until the guest writes to port F0h.
+    pub(crate) numeric_error: bool,
 }
 
 /// Chips, wires and address decoders.
@@ -239,7 +239,7 @@ impl Board {
                 requests: Requests::default(),
                 a20_driven: false,
                 a20_level: true,
-                ignore_numeric_error: false,
+                numeric_error: false,
             },
             watch: None,
             unknown_ports: BTreeMap::new(),
@@ -301,7 +301,7 @@ impl Board {
         self.state.requests = Requests::default();
         self.state.a20_driven = false;
         self.state.a20_level = true;
-        self.state.ignore_numeric_error = false;
+        self.state.numeric_error = false;
         let _ = self.wires.reset.take_edge();
         let _ = self.wires.hard_reset.take_edge();
         let _ = self.wires.nmi.take_edge();
@@ -682,7 +682,8 @@ impl Board {
                 Some(())
             }
             Target::CoprocessorClear => {
-                self.state.requests.coprocessor_clear = true;
+                self.state.numeric_error = false;
+                self.coprocessor.set(false);
                 Some(())
             }
             Target::Backdoor => None,
@@ -887,6 +888,12 @@ impl Bus for Board {
         }
     }
 
+    fn numeric_error(&mut self, cycle: Cycle<'_>) {
+        let Cycle { memory, ticks } = cycle;
+        self.state.numeric_error = true;
+        self.coprocessor.set(true);
+        self.settle(memory, ticks);
+    }
     fn acknowledge_interrupt(&mut self, cycle: Cycle<'_>) -> Option<u8> {
         let Cycle { memory, ticks } = cycle;
         let pic: &mut PicPair = &mut self.chips.pic;

@@ -577,18 +577,7 @@ impl Machine {
         while let Some(stroke) = self.typing.take(now) {
             self.perform(stroke);
         }
-        // The coprocessor's error output, unless the guest has told the board to ignore it.
-        if !self.cpu.ferr {
-            self.board.state.ignore_numeric_error = false;
-        }
-        self.board.coprocessor.set(self.cpu.ferr && !self.board.state.ignore_numeric_error);
         self.board.catch_up(&mut self.memory, ticks);
-        if self.board.state.requests.coprocessor_clear {
-            self.board.state.requests.coprocessor_clear = false;
-            self.board.state.ignore_numeric_error = self.cpu.ferr;
-            self.board.coprocessor.set(false);
-            self.board.catch_up(&mut self.memory, ticks);
-        }
         if self.board.state.requests.backdoor {
             self.board.state.requests.backdoor = false;
             self.call_backdoor();

@@ -29,6 +29,9 @@ pub enum SnapshotError {
         /// What this one has.
         own: u64,
     },
+    /// The processor's state cannot be.
+    #[error(transparent)]
+    Processor(#[from] cpu::restore::StateError),
     /// One chip refused its state.
     #[error("chip {chip}: {source}")]
     Chip {
@@ -135,6 +138,8 @@ impl Machine {
         if !names.eq(saved.chips.iter().map(|(name, _)| name.as_str())) {
             return Err(SnapshotError::Malformed);
         }
+        let mut cpu = self.cpu.clone();
+        cpu.adopt(saved.cpu)?;
         for (chip, (name, state)) in Chip::ALL.iter().zip(&saved.chips) {
             let result = self.board.chips.get(*chip).restore(state);
             result.map_err(|source| SnapshotError::Chip { chip: name.clone(), source })?;
@@ -151,12 +156,10 @@ impl Machine {
             self.memory.block_mut(block)[at..at + PAGE as usize].copy_from_slice(&page);
         }
         self.memory.mark_video_dirty(0, video.bytes());
-        self.cpu = saved.cpu;
-        self.cpu.update_mode();
+        self.cpu = cpu;
         self.board.state = saved.board;
         // The one wire that no chip drives.
-        let error = self.cpu.ferr && !self.board.state.ignore_numeric_error;
-        self.board.coprocessor.restore_level(error);
+        self.board.coprocessor.restore_level(self.board.state.numeric_error);
         self.board.refresh(&mut self.memory, self.cpu.ticks);
         self.engine.forget();
         Ok(())

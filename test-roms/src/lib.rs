@@ -1,9 +1,13 @@
-//! System-level tests of the processor as ROM images.
+//! System-level tests of the processor as ROM images, and boot sectors that use a BIOS as the
+//! programs of its time do.
 //!
-//! Each image takes the place of the system BIOS, tests one subject, writes a line beginning with
+//! Each ROM takes the place of the system BIOS, tests one subject, writes a line beginning with
 //! `PASS` or `FAIL` to the debug console (port E9h) and ends by a write to the exit port (F4h).
 //! The sources are in `cpu/`, what each must print in `suite.toml`, a suite for `beigebox test`.
 //! [`demo`] is a guest for people.
+//!
+//! The boot sectors are in `boot-sectors/`. Each ends by writing 10h to the exit port, with its
+//! results on the screen; the tests of the command say what they are.
 
 /// A ROM and its verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,4 +42,12 @@ pub fn demo() -> Vec<u8> {
     let mut image = include_bytes!(concat!(env!("OUT_DIR"), "/demo.bin")).to_vec();
     image.resize(1440 << 10, 0);
     image
+}
+
+static BOOT_SECTORS: &[(&str, &[u8; 512])] = include!(concat!(env!("OUT_DIR"), "/boot_sectors.rs"));
+
+/// The boot sector called `name`.
+#[must_use]
+pub fn boot_sector(name: &str) -> Option<&'static [u8; 512]> {
+    BOOT_SECTORS.iter().find(|(own, _)| *own == name).map(|(_, sector)| *sector)
 }

@@ -579,6 +579,7 @@ write_string:
         shr bx,1
         mov dx,[bp+r_dx]
         call place_cursor
+        mov cx,[bp+r_cx]
         mov si,[bp+r_bp]
 .next:
         mov es,[bp+r_es]

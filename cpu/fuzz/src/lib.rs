@@ -6,6 +6,7 @@
 #[path = "../../../devices/fuzz/src/driver.rs"]
 pub mod driver;
 pub mod targets;
+mod x87;
 
 #[cfg(fuzzing)]
 pub use libfuzzer_sys;

@@ -23,6 +23,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "run", run: |data| case(data, Kind::Plain) },
     Target { name: "paging", run: |data| case(data, Kind::Paging) },
     Target { name: "tables", run: |data| case(data, Kind::Tables) },
+    Target { name: "x87", run: crate::x87::agree },
 ];
 
 /// Any bytes in any mode on any model are an instruction of at most 15 bytes, or the start of one.
@@ -231,6 +232,9 @@ fn check(cpu: &CpuState) {
         derived.derive();
         assert_eq!(derived, *seg, "the derived limits are out of date");
     }
+    // What a processor can reach can be restored.
+    let adopted = CpuState::new(cpu.model).adopt(cpu.clone());
+    assert!(adopted.is_ok(), "{adopted:?}");
 }
 
 fn compare(what: &str, one: &Outcome, two: &Outcome) {

@@ -66,18 +66,27 @@ pub fn sse_mmx_ready(core: &mut Core<'_, '_>) -> Result<(), Fault> {
 pub fn no_pending_exception(core: &mut Core<'_, '_>) -> Result<(), Fault> {
     if core.cpu.fpu.status & ERROR_SUMMARY != 0 { pending_exception(core) } else { Ok(()) }
 }
-/// With CR0.NE #MF; without it FERR# is on, which the board turns into IRQ 13, and the instruction runs as if IGNNE#
-/// were on too (on the hardware it would freeze until the interrupt).
+/// With CR0.NE #MF; without it FERR# goes on, which the board turns into IRQ 13. As on a 486, it goes on before the
+/// next instruction that waits, and that instruction waits a tick for the interrupt. If none comes (it is masked, or
+/// its handler has left the exception waiting) the instruction runs as if IGNNE# were on; hardware would freeze.
 #[cold]
 #[inline(never)]
 fn pending_exception(core: &mut Core<'_, '_>) -> Result<(), Fault> {
     if core.cpu.cr0 & cr0::NE != 0 {
         return Err(core.math_fault());
     }
+    if core.cpu.ferr {
+        return Ok(());
+    }
+    if !core.env.stepping {
+        return Err(core.step());
+    }
     core.cpu.ferr = true;
-    Ok(())
+    let (bus, cycle) = core.cycle();
+    bus.numeric_error(cycle);
+    if core.env.bus.attention() { Err(core.again()) } else { Ok(()) }
 }
-/// Recomputes the error summary, the busy bit and FERR# after a change of the status or control word.
+/// Recomputes the error summary and the busy bit, and takes FERR# back if nothing waits, after a change of the status or control word.
 pub fn summarize(cpu: &mut CpuState) {
     let fpu = &mut cpu.fpu;
     let pending = fpu.status & !fpu.control & 0x3f != 0;
@@ -85,7 +94,7 @@ pub fn summarize(cpu: &mut CpuState) {
     if pending {
         fpu.status |= ERROR_SUMMARY | BUSY;
     }
-    cpu.ferr = pending && cpu.cr0 & cr0::NE == 0;
+    cpu.ferr &= pending;
 }
 /// What every MMX instruction but EMMS does to the x87 state: TOP is 0 and no register is empty.
 #[inline(always)]

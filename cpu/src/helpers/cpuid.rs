@@ -18,7 +18,7 @@ pub fn leaf(model: Model, leaf: u32) -> [u32; 4] {
     match leaf.min(highest) {
         // "Genu" "ntel" "ineI"
         0 => [highest, 0x756e_6547, 0x6c65_746e, 0x4965_6e69],
-        1 => [model.signature(), model.cpuid_ebx(), 0, model.features()],
+        1 => [model.signature(), model.cpuid_ebx(), model.more_features(), model.features()],
         _ => model.cache_descriptors(),
     }
 }

@@ -2,8 +2,7 @@
 
 use cpu::core::{Core, Env, Fault, Leave};
 use cpu::decode::{Decoded, decode};
-use cpu::helpers::{sse, x87};
-use cpu::insn::{Code, Insn};
+use cpu::insn::Insn;
 use cpu::interpreter::Ways;
 use cpu::state::{Attributes, CpuState, Segment, Width, cr0, cr4};
 use cpu::tlb::Tlb;
@@ -45,7 +44,7 @@ impl Guest {
         let mut memory = GuestMemory::new(1 << 20, 0, 0).unwrap();
         let ram = memory.ram();
         memory.map(0, 1 << 20, ram, 0, false);
-        let mut cpu = CpuState::new(Model::PentiumM);
+        let mut cpu = CpuState::new(Model::Core);
         cpu.cr0 |= cr0::PE | cr0::NE;
         cpu.cr4 |= cr4::OSFXSR | cr4::OSXMMEXCPT;
         for (n, s) in cpu.seg.iter_mut().enumerate() {
@@ -66,24 +65,11 @@ impl Guest {
     }
 }
 
-/// Decodes the bytes of one instruction. SSE3 instructions, which no model has, get the operands of a relative.
+/// Decodes the bytes of one instruction.
 pub fn lower(bytes: &[u8]) -> Option<Insn> {
     let mode = Guest::new().cpu.mode;
-    let Decoded::Insn(lowered) = decode(bytes, 0x1000, mode, Model::PentiumM) else { return None };
-    let mut insn = lowered.insn;
-    let instruction = iced_x86::Decoder::new(32, bytes, 0).decode();
-    if insn.code == Code::INVALID && instruction.cpuid_features().contains(&iced_x86::CpuidFeature::SSE3) {
-        let relative = if bytes[0] & 0xf8 == 0xd8 {
-            // FISTTP: FIST or FST.
-            vec![bytes[0], bytes[1] + 8]
-        } else {
-            // ADDPS.
-            let at = bytes.iter().position(|&b| b == 0x0f)?;
-            vec![0x0f, 0x58, bytes[at + 2], 0]
-        };
-        insn = lower(&relative)?;
-        (insn.code, insn.mnemonic, insn.len) = (instruction.code(), instruction.mnemonic(), instruction.len() as u8);
-        insn.helper = x87::lookup(insn.mnemonic, insn.code).or_else(|| sse::lookup(insn.mnemonic, insn.code))?;
+    match decode(bytes, 0x1000, mode, Model::Core) {
+        Decoded::Insn(lowered) => Some(lowered.insn),
+        Decoded::Incomplete => None,
     }
-    Some(insn)
 }

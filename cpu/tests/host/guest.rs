@@ -109,7 +109,7 @@ impl<E: Engine> Guest<E> {
         memory.write(SYSTEM_AT + TSS + 0x66, &[0xff, 0xff]);
         memory.write(EXIT_AT, exit_page);
 
-        let mut cpu = CpuState::new(Model::PentiumM);
+        let mut cpu = CpuState::new(Model::Core);
         let user = |selector, attributes| Segment::new(selector, 0, u32::MAX, Attributes(attributes), true);
         for seg in Seg::ALL {
             cpu.seg[seg as usize] = if seg == Seg::Cs { user(0x23, 0xcfb) } else { user(0x2b, 0xcf3) };

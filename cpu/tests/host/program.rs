@@ -77,7 +77,7 @@ fn has_modrm(two_bytes: bool, opcode: u8) -> bool {
 /// host's kernel and the guest, and the manual defines its result.
 fn is_wanted(i: &Instruction) -> bool {
     use Mnemonic as M;
-    if i.is_invalid() || !Model::PentiumM.allows(i.cpuid_features(), i.code()) {
+    if i.is_invalid() || !Model::Core.allows(i.cpuid_features(), i.code()) {
         return false;
     }
     let segments = (0..i.op_count()).any(|n| {

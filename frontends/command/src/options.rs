@@ -171,7 +171,7 @@ pub(crate) struct Run {
     /// Guest memory.
     #[arg(long, short = 'm', value_name = "SIZE", value_parser = values::memory, default_value = "64M", help_heading = "Machine")]
     pub(crate) memory: u64,
-    /// Processor: 8086, 286, 386, 486, pentium, pentium2, pentium3, pentium-m.
+    /// Processor: 8086, 286, 386, 486, pentium, pentium2, pentium3, pentium-m, core.
     #[arg(long, value_name = "MODEL", value_parser = values::model, default_value = "pentium-m", help_heading = "Machine")]
     pub(crate) cpu: Model,
     /// What runs the processor.
@@ -236,6 +236,10 @@ pub(crate) struct Run {
     /// wanted, @X,Y,WIDTHxHEIGHT and ~TOLERANCE.
     #[arg(long, value_name = "FILE.png", help_heading = "Ending")]
     pub(crate) exit_on_picture: Vec<String>,
+    /// End with code 6 as soon as TEXT stands there, such as the first words of a kernel's panic;
+    /// may be repeated.
+    #[arg(long, value_name = "TEXT", help_heading = "Ending")]
+    pub(crate) panic_text: Vec<String>,
     /// End with code 124 after this much guest time.
     #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Ending")]
     pub(crate) time_limit: Option<u64>,

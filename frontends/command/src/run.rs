@@ -73,6 +73,10 @@ pub(crate) fn run(mut options: Run) -> Result<u8, Failure> {
     Ok(match ended {
         End::Text => code::PASS,
         End::Quit => code::PASS,
+        End::Panic(text) => {
+            eprintln!("beigebox: the guest says `{text}` (--panic-text)");
+            code::PANIC
+        }
         End::Limit(limit) => {
             eprintln!("beigebox: {limit} is used up");
             code::TIME_OUT
@@ -210,6 +214,8 @@ fn pictures(options: &Run) -> Result<Vec<Golden>, Failure> {
 enum End {
     /// The text that was waited for stands there.
     Text,
+    /// A text that means failure stands there.
+    Panic(String),
     /// The person at the terminal ended it.
     Quit,
     Limit(&'static str),
@@ -576,8 +582,8 @@ impl Session {
             }
             self.debug.write(&machine.debug_output())?;
             // What the guest printed last may be what is waited for, even when it stopped then.
-            if self.texts(machine, options, stop != Stop::Done)? {
-                return Ok(End::Text);
+            if let Some(end) = self.texts(machine, options, stop != Stop::Done)? {
+                return Ok(end);
             }
             if stop != Stop::Done {
                 return Ok(End::Stop(stop));
@@ -589,9 +595,10 @@ impl Session {
     }
 
     /// Fires rules and looks for the texts that end the run.
-    fn texts(&mut self, machine: &mut Machine, options: &Run, last: bool) -> Result<bool, Failure> {
-        if self.rules.is_empty() && options.exit_on_text.is_empty() && self.pictures.is_empty() {
-            return Ok(false);
+    fn texts(&mut self, machine: &mut Machine, options: &Run, last: bool) -> Result<Option<End>, Failure> {
+        let none = options.exit_on_text.is_empty() && options.panic_text.is_empty();
+        if none && self.rules.is_empty() && self.pictures.is_empty() {
+            return Ok(None);
         }
         let now = machine.now().0;
         let looks = now >= self.next_picture || last;
@@ -603,14 +610,20 @@ impl Session {
             self.next_look = now + SCREEN_LOOK;
             screen = Some(machine.screen_text());
         }
+        let stands = |session: &Session, text: &String| {
+            session.serial.has(text)
+                || session.debug.has(text)
+                || screen.as_ref().is_some_and(|screen| screen.contains(text.as_str()))
+        };
+        if let Some(text) = options.panic_text.iter().find(|text| stands(self, text)) {
+            return Ok(Some(End::Panic(text.clone())));
+        }
         while let Some(rule) = self.rules.front() {
             let fires = match &rule.when {
                 When::Picture(golden) => looks && golden.matches(&machine.picture()),
                 When::After(wait) => now.saturating_sub(self.rule_since) >= *wait,
                 When::Text(text) => {
-                    let seen = self.serial.has(text)
-                        || self.debug.has(text)
-                        || screen.as_ref().is_some_and(|screen| screen.contains(text.as_str()));
+                    let seen = stands(self, text);
                     if seen {
                         self.serial.forget_through(text);
                         self.debug.forget_through(text);
@@ -620,7 +633,7 @@ impl Session {
             };
             // One rule's keys are all typed before the next rule is looked at.
             if !fires || machine.is_typing() {
-                return Ok(false);
+                return Ok(None);
             }
             self.rule_since = now;
             if let Some(rule) = self.rules.pop_front() {
@@ -628,19 +641,15 @@ impl Session {
             }
         }
         if machine.is_typing() {
-            return Ok(false);
+            return Ok(None);
         }
         if looks && !self.pictures.is_empty() {
             let picture = machine.picture();
             if self.pictures.iter().any(|golden| golden.matches(&picture)) {
-                return Ok(true);
+                return Ok(Some(End::Text));
             }
         }
-        Ok(options.exit_on_text.iter().any(|text| {
-            self.serial.has(text)
-                || self.debug.has(text)
-                || screen.as_ref().is_some_and(|screen| screen.contains(text.as_str()))
-        }))
+        Ok(options.exit_on_text.iter().any(|text| stands(self, text)).then_some(End::Text))
     }
 }
 

@@ -55,7 +55,9 @@ impl Terminal {
 
     fn draw_text(&mut self, screen: &TextScreen) -> io::Result<()> {
         self.picture = None;
-        let (width, height) = terminal::size().unwrap_or((80, 25));
+        // A line without a known size says that it has none.
+        let known = terminal::size().ok().filter(|(width, height)| *width > 0 && *height > 0);
+        let (width, height) = known.unwrap_or((80, 25));
         let mut out = io::stdout().lock();
         let cells: Vec<(char, u8)> =
             screen.cells.iter().map(|(code, attribute)| (input_char(*code), *attribute)).collect();

@@ -34,6 +34,7 @@ fn errors_name_the_file_and_the_mend() {
     let empty = file(b"");
     let odd = file(&[1; 513]);
     let noise = file(&[1; 2_000]);
+    let boot = file(&verdict(3));
     for (arguments, code, words) in [
         (vec!["run"], 2, "nothing to boot"),
         (vec!["/nonexistent/image"], 66, "/nonexistent/image"),
@@ -47,6 +48,9 @@ fn errors_name_the_file_and_the_mend() {
         (vec!["run", "--memory", "3"], 2, "1M"),
         (vec!["run", "--memory", "64Q"], 2, "unit"),
         (vec!["run", "--cpu", "z80"], 2, "pentium"),
+        (vec!["run", "--cpu", "286", "--floppy", path(&noise)], 78, "needs a 386"),
+        (vec![path(&boot), "--cpu", "8086"], 78, "--bios"),
+        (vec![path(&boot), "--vga", "none", "--video-bios", path(&noise)], 78, "--vga none"),
         (vec!["run", "--boot", "tape"], 2, "boot order"),
         (vec!["run", "--flopy", "x"], 2, "--floppy"),
         (vec!["run", "--bios", path(&odd)], 78, "513 bytes"),
@@ -84,4 +88,17 @@ fn limits_and_hangs_have_codes_of_their_own() {
     sector[..2].copy_from_slice(&[0xfa, 0xf4]);
     let hang = file(&sector);
     assert_eq!(run(&[path(&hang), "--time-limit", "20s"]).0, 10);
+}
+
+/// The text of a panic ends the run at once, also when another text is waited for.
+#[test]
+fn a_panic_has_a_code_of_its_own() {
+    let mut image = test_roms::boot_sector("keys").unwrap().to_vec();
+    image.resize(1_474_560, 0);
+    let floppy = file(&image);
+    let waits = ["--exit-on-text", "Keys", "--on-text", "Name?=>oops, a panic", "--time-limit", "20s"];
+    let arguments = [&["run", "--floppy", path(&floppy), "--panic-text", "a panic"][..], &waits].concat();
+    let (code, _, stderr) = run(&arguments);
+    assert_eq!(code, 6, "{stderr}");
+    assert!(stderr.contains("`a panic`"), "{stderr}");
 }

@@ -18,7 +18,7 @@ use super::coprocessor::{self, BUSY, ERROR_SUMMARY, STACK_FAULT};
 use crate::core::{Access, Core, Fault};
 use crate::insn::{Code, Helper, Insn, Mnemonic};
 use crate::softfloat::{Env, F80, Flags};
-use crate::state::{Seg, Width, cr0};
+use crate::state::{Seg, Width};
 
 /// The function for an x87 instruction, FXSAVE and FXRSTOR not included.
 #[must_use]
@@ -101,7 +101,6 @@ fn finish_memory(core: &mut Core<'_, '_>, i: &Insn, clear: u16, raised: u16) {
 #[inline(never)]
 fn begin_waiting(core: &mut Core<'_, '_>, i: &Insn) {
     core.cpu.fpu.status |= ERROR_SUMMARY | BUSY;
-    core.cpu.ferr = core.cpu.cr0 & cr0::NE == 0;
     record_opcode(core, i);
 }
 /// Reads the instruction again for the 11 bits of FOP: the low bits of the first byte and the whole second.
