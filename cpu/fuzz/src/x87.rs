@@ -105,7 +105,10 @@ mod host {
 
     type Binary = fn(F80, F80, Env, &mut Flags) -> F80;
 
-    const BINARY: [(&str, Binary, fn(&mut Area)); 9] = [
+    /// Runs one instruction on the host.
+    type Native = fn(&mut Area);
+
+    const BINARY: [(&str, Binary, Native); 9] = [
         ("fadd", add, fadd),
         ("fsub", sub, fsub),
         ("fsubr", sub_reversed, fsubr),
@@ -185,7 +188,7 @@ mod host {
         fn env(&self) -> Env {
             Env::from_control_word(self.control)
         }
-        fn native(&self, run: fn(&mut Area)) -> Area {
+        fn native(&self, run: Native) -> Area {
             let mut area = Area::new(self.a, self.b, self.control, self.memory);
             run(&mut area);
             area
@@ -198,7 +201,7 @@ mod host {
             );
         }
 
-        fn binary(&self, (name, ours, run): (&str, Binary, fn(&mut Area))) {
+        fn binary(&self, (name, ours, run): (&str, Binary, Native)) {
             let mut flags = Flags::new();
             let value = ours(self.a, self.b, self.env(), &mut flags);
             let value = if flags.suppresses(self.env()) { self.a } else { value };
@@ -206,7 +209,7 @@ mod host {
             let status = host.status & (EXCEPTIONS | Flags::C1);
             self.same(name, (value, flags.bits()), (Area::value(&host.top), status));
         }
-        fn remainder(&self, name: &str, ours: fn(F80, F80, Env, &mut Flags) -> Remainder, run: fn(&mut Area)) {
+        fn remainder(&self, name: &str, ours: fn(F80, F80, Env, &mut Flags) -> Remainder, run: Native) {
             let mut flags = Flags::new();
             let mut step = ours(self.a, self.b, self.env(), &mut flags);
             if flags.suppresses(self.env()) {
@@ -233,7 +236,7 @@ mod host {
             let results = (Area::value(&host.top), Area::value(&host.next));
             self.same("fxtract", (ours, flags.bits()), (results, host.status & (EXCEPTIONS | Flags::C1)));
         }
-        fn store<const N: usize>(&self, name: &str, ours: fn(F80, Env, &mut Flags) -> [u8; N], run: fn(&mut Area)) {
+        fn store<const N: usize>(&self, name: &str, ours: fn(F80, Env, &mut Flags) -> [u8; N], run: Native) {
             let mut flags = Flags::new();
             let value = ours(self.a, self.env(), &mut flags);
             let value = if flags.suppresses_store(self.env()) { [UNTOUCHED; N] } else { value };
@@ -241,7 +244,7 @@ mod host {
             let status = host.status & (EXCEPTIONS | Flags::C1);
             self.same(name, (&value[..], flags.bits()), (&host.memory[..N], status));
         }
-        fn load(&self, name: &str, ours: fn(&[u8; 16], &mut Flags) -> F80, run: fn(&mut Area)) {
+        fn load(&self, name: &str, ours: fn(&[u8; 16], &mut Flags) -> F80, run: Native) {
             let mut flags = Flags::new();
             let value = ours(&self.memory, &mut flags);
             let host = self.native(run);
