@@ -485,8 +485,10 @@ impl Device for Rtc {
         if state.memory.len() != 256 {
             return Err(RestoreError::OutOfRange("memory"));
         }
-        // Twenty thousand years in seconds bound every later sum.
-        if state.base > 20_000 * 366 * 86_400 {
+        // No date before the year 0 can be set, and twenty thousand years in seconds bound every
+        // later sum.
+        let first = DateTime { year: 0, ..DateTime::DEFAULT }.seconds();
+        if !(first..=20_000 * 366 * 86_400).contains(&state.base) {
             return Err(RestoreError::OutOfRange("base"));
         }
         self.state = state;
@@ -633,7 +635,16 @@ mod tests {
             assert_eq!((date.year, date.month, date.day, date.weekday()), (year, month, day, weekday));
             assert_eq!(DateTime::of_seconds(date.seconds()), date);
         }
-        let old = DateTime { year: 1, month: 1, day: 1, ..DateTime::DEFAULT };
-        assert_eq!(DateTime::of_seconds(old.seconds()), old);
+        for year in [0, 1] {
+            let old = DateTime { year, ..DateTime::DEFAULT };
+            assert_eq!(DateTime::of_seconds(old.seconds()), old);
+        }
+    }
+
+    #[test]
+    fn a_saved_clock_before_the_year_0_is_refused() {
+        let mut rtc = Rtc::new(Line::detached(), DateTime::DEFAULT);
+        let state = State { base: 1_000_000, ..rtc.state.clone() };
+        assert_eq!(rtc.restore(&Saved::of(&state)), Err(RestoreError::OutOfRange("base")));
     }
 }

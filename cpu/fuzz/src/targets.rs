@@ -11,6 +11,7 @@
 use crate::driver::{Source, Target};
 use cpu::bus::{Bus, Cycle};
 use cpu::decode::{Decoded, MAX_LENGTH, decode};
+use cpu::helpers::fxsave::mxcsr_mask;
 use cpu::insn::Code;
 use cpu::interpreter::Interpreter;
 use cpu::state::{Activity, Attributes, Mode, Seg, Segment, Shadow, Table, Width, cr0, cr4, efer};
@@ -676,6 +677,7 @@ fn registers(source: &mut Source<'_>, cpu: &mut CpuState, protected: bool, paged
     if noise >> 60 == 0 {
         cpu.mxcsr &= !0x1f80;
     }
+    cpu.mxcsr &= mxcsr_mask(model);
 }
 
 /// Segment registers as code in that mode may have left them.
