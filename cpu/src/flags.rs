@@ -107,7 +107,9 @@ impl Cond {
 }
 
 /// The status flags of the last operation that set any.
+// The layout is fixed because native code writes it: the four bytes go in one store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(C)]
 pub struct LazyFlags {
     /// Which operation.
     pub of: FlagsOf,

@@ -75,6 +75,7 @@ pub mod gpr {
 
 /// The general-purpose registers. Slot [`gpr::NONE`] always reads as zero.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(transparent)]
 pub struct Gprs([u64; 32]);
 
 impl Gprs {

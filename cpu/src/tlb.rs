@@ -7,6 +7,7 @@ pub(crate) const ENTRIES: usize = 4096;
 const MASK: u64 = !0xfff;
 
 #[derive(Clone, Copy)]
+#[repr(C)]
 struct Entry {
     /// Linear page address | generation; the generation never matches after a flush.
     tag: u64,
@@ -15,14 +16,43 @@ struct Entry {
 
 const EMPTY: Entry = Entry { tag: u64::MAX, page: HostPage::NOWHERE };
 
+/// Words at the start of [`Tables`] that the tables leave to an engine.
+pub const ENGINE_WORDS: usize = 64 + 4 * 4096;
+
+/// The tables themselves, laid out for native code that reads them: the words of the engine, the
+/// two generations, the entries for reading, the entries for writing. An entry is a tag (linear
+/// page address | generation) and the address of the host page.
+#[repr(C)]
+pub struct Tables {
+    /// For the engine that owns the TLB; their address does not change while it lives.
+    pub engine: [u64; ENGINE_WORDS],
+    read_generation: u64,
+    write_generation: u64,
+    read: [Entry; ENTRIES * 2],
+    write: [Entry; ENTRIES * 2],
+}
+
+impl Tables {
+    /// Byte offset of the generation of entries for reading.
+    pub const READ_GENERATION: usize = std::mem::offset_of!(Tables, read_generation);
+    /// Byte offset of the generation of entries for writing.
+    pub const WRITE_GENERATION: usize = std::mem::offset_of!(Tables, write_generation);
+    /// Byte offset of the entries for reading.
+    pub const READ: usize = std::mem::offset_of!(Tables, read);
+    /// Byte offset of the entries for writing.
+    pub const WRITE: usize = std::mem::offset_of!(Tables, write);
+    /// Half the number of entries of a table, and the bit of an entry's number that is the other
+    /// way round for user code.
+    pub const HALF: usize = ENTRIES;
+    /// Bytes of an entry.
+    pub const ENTRY: usize = std::mem::size_of::<Entry>();
+}
+
 /// Translations of linear pages to host pages: separate for reading and writing, and for user and
 /// supervisor. Only plain memory is in it; pages with device registers, translated code (for
 /// writes) or watchpoints never are.
 pub struct Tlb {
-    read: Box<[Entry; ENTRIES * 2]>,
-    write: Box<[Entry; ENTRIES * 2]>,
-    read_generation: u64,
-    write_generation: u64,
+    tables: Box<Tables>,
     /// One bit for each 4 MiB of the low 4 GiB: a page larger than 4 KiB was used there.
     large: [u64; 16],
     /// Hits cannot be counted on the fast path; misses are.
@@ -37,27 +67,26 @@ impl Default for Tlb {
     }
 }
 
-fn table() -> Box<[Entry; ENTRIES * 2]> {
-    let v = vec![EMPTY; ENTRIES * 2].into_boxed_slice();
-    match v.try_into() {
-        Ok(b) => b,
-        Err(_) => unreachable!("the length is that of the array"),
-    }
-}
-
 impl Tlb {
     /// An empty TLB.
     #[must_use]
     pub fn new() -> Tlb {
         Tlb {
-            read: table(),
-            write: table(),
-            read_generation: 0,
-            write_generation: 0,
+            tables: Box::new(Tables {
+                engine: [0; ENGINE_WORDS],
+                read_generation: 0,
+                write_generation: 0,
+                read: [EMPTY; ENTRIES * 2],
+                write: [EMPTY; ENTRIES * 2],
+            }),
             large: [0; 16],
             misses: 0,
             flushes: 0,
         }
+    }
+    /// The tables, for native code and for the engine's own words.
+    pub fn tables(&mut self) -> &mut Tables {
+        &mut self.tables
     }
     /// The page number's low bits, the highest of them the other way round for `half`, so that
     /// user and supervisor never find one another's entries and either can use all of the table.
@@ -85,31 +114,32 @@ impl Tlb {
     #[inline(always)]
     #[must_use]
     pub fn read_in(&self, linear: u64, size: u64, half: usize) -> Option<HostPage> {
-        let e = &self.read[Tlb::index(linear, half)];
-        if e.tag == (linear.wrapping_add(size - 1) & MASK) | self.read_generation { Some(e.page) } else { None }
+        let e = &self.tables.read[Tlb::index(linear, half)];
+        if e.tag == (linear.wrapping_add(size - 1) & MASK) | self.tables.read_generation { Some(e.page) } else { None }
     }
     /// As `write`, in the half of the table that [`crate::CpuState::tlb_half`] names.
     #[inline(always)]
     #[must_use]
     pub fn write_in(&self, linear: u64, size: u64, half: usize) -> Option<HostPage> {
-        let e = &self.write[Tlb::index(linear, half)];
-        if e.tag == (linear.wrapping_add(size - 1) & MASK) | self.write_generation { Some(e.page) } else { None }
+        let e = &self.tables.write[Tlb::index(linear, half)];
+        if e.tag == (linear.wrapping_add(size - 1) & MASK) | self.tables.write_generation { Some(e.page) } else { None }
     }
     /// Enters a translation for reading.
     pub fn fill_read(&mut self, linear: u64, user: bool, page: HostPage) {
-        self.read[Self::slot(linear, user)] = Entry { tag: (linear & MASK) | self.read_generation, page };
+        self.tables.read[Self::slot(linear, user)] = Entry { tag: (linear & MASK) | self.tables.read_generation, page };
     }
     /// Enters a translation for writing.
     pub fn fill_write(&mut self, linear: u64, user: bool, page: HostPage) {
-        self.write[Self::slot(linear, user)] = Entry { tag: (linear & MASK) | self.write_generation, page };
+        self.tables.write[Self::slot(linear, user)] =
+            Entry { tag: (linear & MASK) | self.tables.write_generation, page };
     }
     /// Forgets everything.
     pub fn flush(&mut self) {
         self.flushes += 1;
-        self.read_generation += 1;
-        if self.read_generation > 0xffe {
-            self.read.fill(EMPTY);
-            self.read_generation = 0;
+        self.tables.read_generation += 1;
+        if self.tables.read_generation > 0xffe {
+            self.tables.read.fill(EMPTY);
+            self.tables.read_generation = 0;
         }
         self.large = [0; 16];
         self.flush_writes();
@@ -128,17 +158,17 @@ impl Tlb {
     }
     /// Forgets all permissions to write.
     pub fn flush_writes(&mut self) {
-        self.write_generation += 1;
-        if self.write_generation > 0xffe {
-            self.write.fill(EMPTY);
-            self.write_generation = 0;
+        self.tables.write_generation += 1;
+        if self.tables.write_generation > 0xffe {
+            self.tables.write.fill(EMPTY);
+            self.tables.write_generation = 0;
         }
     }
     /// Forgets the page of `linear` (INVLPG).
     pub fn flush_page(&mut self, linear: u64) {
         for user in [false, true] {
-            self.read[Self::slot(linear, user)] = EMPTY;
-            self.write[Self::slot(linear, user)] = EMPTY;
+            self.tables.read[Self::slot(linear, user)] = EMPTY;
+            self.tables.write[Self::slot(linear, user)] = EMPTY;
         }
     }
 }

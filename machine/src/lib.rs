@@ -19,6 +19,7 @@
 mod bus;
 pub mod clock;
 pub mod display;
+mod engine;
 pub mod golden;
 #[cfg(feature = "host")]
 pub mod host;
@@ -35,6 +36,7 @@ pub use cpu::Model;
 pub use devices::Time;
 pub use devices::rtc::DateTime;
 pub use devices::storage::{MemoryStorage, Storage, StorageError};
+pub use engine::{EngineKind, JitSettings};
 pub use input::KeyCode;
 pub use pc::VideoAdapter;
-pub use run::{BootDevice, BuildError, Builder, Counters, EngineKind, Machine, Stop};
+pub use run::{BootDevice, BuildError, Builder, Counters, Machine, Stop};

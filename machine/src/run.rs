@@ -2,13 +2,13 @@
 
 use crate::bus::{Board, IoWatch, Roms, Unknown};
 use crate::clock::{self, Clock};
+use crate::engine::{EngineKind, JitSettings, Processor};
 use crate::input::{self, KeyCode, Typing};
 use crate::loader::{self, LoadError, MemoryLayout, Payload, Plan};
 use crate::pc::{self, Chip, Fitting, VideoAdapter, cmos};
 use crate::trace::{self, FaultReport, TraceOptions};
-use cpu::engine::{Engine, Exit};
+use cpu::engine::Exit;
 use cpu::flags::bits;
-use cpu::interpreter::Interpreter;
 use cpu::memory::{GuestMemory, MemoryError};
 use cpu::state::{Activity, CpuState, Width, gpr};
 use cpu::{Bus, Model};
@@ -43,16 +43,6 @@ impl BootDevice {
             BootDevice::Network => 4,
         }
     }
-}
-
-/// Which interpreter or translator runs the processor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum EngineKind {
-    /// The best that there is.
-    #[default]
-    Auto,
-    /// The interpreter.
-    Interpreter,
 }
 
 /// Why [`Machine::run_for`] and its kin returned.
@@ -119,6 +109,7 @@ pub struct Builder {
     video: VideoAdapter,
     model: Model,
     engine: EngineKind,
+    jit: JitSettings,
     rate: u64,
     bios: Option<Vec<u8>>,
     video_bios: Option<Vec<u8>>,
@@ -141,6 +132,7 @@ impl Default for Builder {
             video: VideoAdapter::default(),
             model: Model::default(),
             engine: EngineKind::Auto,
+            jit: JitSettings::default(),
             rate: clock::DEFAULT_RATE,
             bios: None,
             video_bios: None,
@@ -174,6 +166,12 @@ impl Builder {
     #[must_use]
     pub fn engine(mut self, engine: EngineKind) -> Builder {
         self.engine = engine;
+        self
+    }
+    /// How the translator works, if it is the engine.
+    #[must_use]
+    pub fn jit(mut self, settings: JitSettings) -> Builder {
+        self.jit = settings;
         self
     }
     /// Instructions per second of guest time.
@@ -330,9 +328,7 @@ impl Builder {
 
         let mut cpu = CpuState::new(self.model);
         cpu.tsc_per_tick = clock.tsc_per_tick();
-        let engine = match self.engine {
-            EngineKind::Auto | EngineKind::Interpreter => Interpreter::new(),
-        };
+        let engine = Processor::new(self.engine, self.jit);
         board.reset(&mut memory, 0);
         Ok(Machine {
             cpu,
@@ -425,7 +421,7 @@ pub struct Machine {
     pub(crate) cpu: CpuState,
     pub(crate) memory: GuestMemory,
     pub(crate) board: Board,
-    pub(crate) engine: Interpreter,
+    pub(crate) engine: Processor,
     plan: Option<Plan>,
     pub(crate) typing: Typing,
     no_reboot: bool,
@@ -547,7 +543,7 @@ impl Machine {
                     }
                 }
                 Exit::TripleFault => {
-                    let report = Box::new(FaultReport::new(&self.cpu, &self.memory, &self.engine));
+                    let report = Box::new(FaultReport::new(&self.cpu, &self.memory, self.engine.interpreter()));
                     if self.no_reboot || !self.reset_on_triple_fault {
                         return Stop::TripleFault(report);
                     }
@@ -827,7 +823,7 @@ impl Machine {
     /// The state that a triple-fault report shows, at this moment.
     #[must_use]
     pub fn fault_report(&self) -> FaultReport {
-        FaultReport::new(&self.cpu, &self.memory, &self.engine)
+        FaultReport::new(&self.cpu, &self.memory, self.engine.interpreter())
     }
     /// Watches every access to ports and device memory; `None` ends it.
     pub fn watch_io(&mut self, watch: Option<IoWatch>) {
@@ -844,13 +840,7 @@ impl Machine {
     /// What the engine has done so far, as lines for a reader.
     #[must_use]
     pub fn engine_statistics(&self) -> String {
-        let counters = self.engine.counters();
-        let (misses, flushes) = self.engine.tlb_counters();
-        format!(
-            "blocks decoded: {}\ninstructions decoded: {}\nblocks invalidated: {}\n\
-             instructions run alone: {}\ninterrupts and exceptions: {}\nTLB misses: {misses}\nTLB flushes: {flushes}\n",
-            counters.blocks, counters.decoded, counters.invalidated, counters.stepped, counters.interrupts
-        )
+        self.engine.statistics(self.cpu.retired)
     }
     /// One line per chip: name and state size. For diagnostics.
     #[must_use]

@@ -3,7 +3,6 @@
 use crate::bus::BoardState;
 use crate::pc::Chip;
 use crate::run::Machine;
-use cpu::Engine;
 use cpu::memory::PAGE;
 use cpu::state::CpuState;
 use devices::{Device, RestoreError, Saved};

@@ -67,6 +67,10 @@ struct Cold {
     insn: Insn,
     /// Instructions of the block behind this one.
     later: u32,
+    /// In the first operation of a block: number of the upper tier's code for it, or 0.
+    native: u32,
+    /// In the first operation of a block: ticks that the block was found running.
+    heat: u32,
 }
 
 /// Where to go on: the operations of a chain, and what they cost.
@@ -85,6 +89,25 @@ impl Target {
     pub(super) fn crosses(self) -> bool {
         // SAFETY: the operation behind the last instruction has links.
         unsafe { (*self.ops.add(self.cost as usize).as_ptr()).word.links.as_ref()[0].from == NOWHERE }
+    }
+    /// Number of the upper tier's code for the block, or 0. Only for targets of the context of now.
+    pub(super) fn native(self) -> u32 {
+        // SAFETY: the chain is still there, says the context.
+        unsafe { (*self.ops.as_ptr()).cold.as_ref().native }
+    }
+    /// Sets the heat of the block to nothing. Only for targets of the context of now.
+    pub(super) fn cool(self) {
+        // SAFETY: as for `warm`.
+        unsafe { (*self.ops.as_ptr()).cold.as_mut().heat = 0 }
+    }
+    /// Adds to the heat of the block. Only for targets of the context of now.
+    pub(super) fn warm(self, ticks: u32) -> u32 {
+        // SAFETY: the chain is still there, says the context, and no reference to it is held.
+        unsafe {
+            let cold = (*self.ops.as_ptr()).cold.as_mut();
+            cold.heat = cold.heat.saturating_add(ticks);
+            cold.heat
+        }
     }
 }
 
@@ -210,12 +233,12 @@ impl Chain {
         let mut cold: Vec<Cold> = block
             .iter()
             .enumerate()
-            .map(|(n, lowered)| Cold { insn: lowered.insn, later: (block.len() - 1 - n) as u32 })
+            .map(|(n, lowered)| Cold { insn: lowered.insn, later: (block.len() - 1 - n) as u32, native: 0, heat: 0 })
             .collect();
         // Behind the last instruction; its IP is where a block goes on that ends in no jump.
         let mut insn = block.last()?.insn;
         insn.ip = insn.next_ip();
-        cold.push(Cold { insn, later: 0 });
+        cold.push(Cold { insn, later: 0, native: 0, heat: 0 });
         let cold = leak(cold.into_boxed_slice());
         let links = leak(Box::new([Link::void(if crosses { NOWHERE } else { start }); 2]));
         let mut ops: Vec<Op> = (0..block.len())
@@ -247,7 +270,7 @@ impl Chain {
         env.ways.inside = ALONE;
         let mut links = [Link::void(NOWHERE); 2];
         let links = NonNull::from(&mut links);
-        let cold = Cold { insn: lowered.insn, later: 0 };
+        let cold = Cold { insn: lowered.insn, later: 0, native: 0, heat: 0 };
         let mut behind = cold;
         behind.insn.ip = lowered.insn.next_ip();
         let handler = select(lowered);
@@ -273,6 +296,16 @@ impl Chain {
         let jump = &mut ways.jumps[Ways::slot(ip)];
         if jump.target.ops == self.ops.cast() {
             jump.context = NOWHERE;
+        }
+    }
+    /// The upper tier has code for the block: whoever still follows a link to it is sent back to
+    /// the engine.
+    pub(super) fn set_native(&mut self, number: u32) {
+        // SAFETY: it has operations, and none of them is being run.
+        unsafe {
+            let first = self.ops.cast::<Op>().as_mut();
+            first.handler = retired;
+            first.cold.as_mut().native = number;
         }
     }
     /// How to enter it. Not to be used when the chain is no more.
@@ -301,10 +334,10 @@ pub(super) fn run_chains(target: Target, cpu: &mut CpuState, env: &mut Env<'_>) 
     unsafe { Chain::enter(target, cpu, env) }
 }
 
-/// The first operation of a block that is no more.
+/// The first operation of a block that is no more, or that the upper tier runs.
 unsafe fn retired(cpu: &mut CpuState, env: &mut Env<'_>, op: *const Op) {
     // SAFETY: the caller's pointer leads to an operation.
-    let Cold { insn, later } = unsafe { (*op).cold.as_ref() };
+    let Cold { insn, later, .. } = unsafe { (*op).cold.as_ref() };
     env.remaining += i64::from(*later) + 1;
     cpu.rip = insn.ip;
     env.successor = INDIRECT;
@@ -498,7 +531,7 @@ unsafe fn stop(_cpu: &mut CpuState, env: &mut Env<'_>, _op: *const Op) {
 #[inline(never)]
 unsafe fn leave(cpu: &mut CpuState, env: &mut Env<'_>, op: *const Op) {
     // SAFETY: the caller's pointer leads to an operation.
-    let Cold { insn, later } = unsafe { (*op).cold.as_ref() };
+    let Cold { insn, later, .. } = unsafe { (*op).cold.as_ref() };
     env.successor = LEFT;
     env.remaining += i64::from(*later);
     cpu.rip = insn.ip;

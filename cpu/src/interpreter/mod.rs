@@ -3,6 +3,7 @@
 //! It is the reference for every other engine and the tier in which code starts.
 
 mod handlers;
+pub mod tier;
 
 use crate::bus::{Bus, Cycle};
 use crate::core::{Access, Core, Env, Fault, INDIRECT, LEFT, Leave, SLOW};
@@ -16,9 +17,10 @@ use crate::model::Model;
 use crate::state::{Activity, CpuState, Exception, Mode, Seg, Shadow, efer};
 use crate::tlb::Tlb;
 pub use handlers::Ways;
-use handlers::{Chain, Target, run_chains};
+use handlers::{Chain, FUEL, Target, run_chains};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use tier::{Alone, Native, Place, Tier};
 
 /// Most operations in a block; bounds the depth of the handler chain.
 const MAX_BLOCK: usize = 64;
@@ -30,17 +32,6 @@ const CONTEXTS: usize = 64;
 const MAX_BLOCKS: usize = 1 << 17;
 /// Block entries remembered for reports.
 const TRAIL: usize = 32;
-
-/// What makes two pieces of code the same block.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
-    page: HostPage,
-    offset: u16,
-    mode: Mode,
-    limit: u32,
-    ip: u64,
-    base: u64,
-}
 
 /// Mixes the few words of a key; the keys are not chosen by an adversary who could profit from
 /// collisions beyond slowing down his own machine.
@@ -74,7 +65,7 @@ struct Block {
     chain: Option<Chain>,
     /// The instruction runs over into this page, which must be checked at every entry.
     second: Option<HostPage>,
-    key: Key,
+    key: Place,
     /// Bytes in the first page, and in the second.
     bytes: [u16; 2],
 }
@@ -142,7 +133,7 @@ pub struct Interpreter {
     tlb: Option<Tlb>,
     blocks: Vec<Block>,
     free: Vec<u32>,
-    map: Map<Key, u32>,
+    map: Map<Place, u32>,
     pages: Map<HostPage, Vec<u32>>,
     ways: Option<Ways>,
     contexts: Box<[Context]>,
@@ -265,8 +256,9 @@ impl Interpreter {
     }
 
     /// Drops the blocks whose code was overwritten.
-    fn apply_code_writes(&mut self, memory: &mut GuestMemory, ways: &mut Ways) {
-        for CodeWrite { page, offset, length } in memory.take_code_writes() {
+    fn apply_code_writes<T: Tier>(&mut self, tier: &mut T, memory: &mut GuestMemory, ways: &mut Ways) {
+        for write in memory.take_code_writes() {
+            let CodeWrite { page, offset, length } = write;
             let list = self.pages.remove(&page).unwrap_or_default();
             memory.clear_code(page);
             let mut kept = Vec::with_capacity(list.len());
@@ -288,6 +280,7 @@ impl Interpreter {
             if !kept.is_empty() {
                 self.pages.insert(page, kept);
             }
+            tier.overwritten(write, memory);
         }
     }
 }
@@ -365,27 +358,28 @@ fn fetch_one(core: &mut Core<'_, '_>, ip: u64) -> Result<(Lowered, Fetched, Opti
 
 impl Interpreter {
     /// Finds or decodes the block at the current IP.
-    fn block_at(&mut self, cpu: &mut CpuState, env: &mut Env<'_>) -> Result<Option<u32>, Fault> {
+    fn block_at<T: Tier>(&mut self, tier: &mut T, cpu: &mut CpuState, env: &mut Env<'_>) -> Result<Option<u32>, Fault> {
         let (ip, mode) = (cpu.rip, cpu.mode);
         let mut core = Core { cpu, env };
         let linear = core.wrap_linear(core.cpu.segment(Seg::Cs).base.wrapping_add(ip));
         let f = fetch(&mut core, ip)?;
         let Some((page, offset)) = f.first else { return Ok(None) };
         let cs = core.cpu.segment(Seg::Cs);
-        let key = Key { page, offset, mode, limit: cs.limit, ip, base: cs.base };
+        let key = Place { page, offset, mode, limit: cs.limit, ip, base: cs.base };
         if let Some(&index) = self.map.get(&key) {
             if let Some(second) = self.blocks[index as usize].second {
                 // Check that the code still goes on in the same page.
                 let next = fetch(&mut core, ip.wrapping_add(PAGE - linear % PAGE))?;
                 if next.first.map(|(page, _)| page) != Some(second) {
                     self.kill(index, core.env.ways);
-                    return self.block_at(core.cpu, core.env);
+                    return self.block_at(tier, core.cpu, core.env);
                 }
             }
             return Ok(Some(index));
         }
         if self.map.len() >= MAX_BLOCKS {
             self.drop_all(core.env.memory);
+            tier.forget(core.env.memory);
         }
         let mut ops = Vec::new();
         let mut at = ip;
@@ -435,7 +429,15 @@ impl Interpreter {
             core.env.memory.mark_code(second, 0, beyond);
         }
         let bytes = [here as u16, beyond as u16];
-        let chain = Chain::new(&ops, second.is_some());
+        let mut chain = Chain::new(&ops, second.is_some());
+        if T::ACTIVE
+            && let Some(chain) = &mut chain
+        {
+            match tier.find(&key) {
+                0 => {}
+                native => chain.set_native(native),
+            }
+        }
         let block = Block { chain, second, key, bytes };
         let index = match self.free.pop() {
             Some(index) => {
@@ -492,7 +494,7 @@ impl Interpreter {
     }
 
     /// Looks at everything that can stand between two instructions.
-    fn look(&mut self, cpu: &mut CpuState, env: &mut Env<'_>) -> Next {
+    fn look<T: Tier>(&mut self, tier: &mut T, cpu: &mut CpuState, env: &mut Env<'_>) -> Next {
         loop {
             if env.flush_code {
                 env.flush_code = false;
@@ -508,7 +510,7 @@ impl Interpreter {
                 env.tlb.flush_writes();
             }
             if env.memory.has_code_writes() {
-                self.apply_code_writes(env.memory, env.ways);
+                self.apply_code_writes(tier, env.memory, env.ways);
             }
             if env.bus.attention() {
                 return Next::Return(Exit::Attention);
@@ -614,9 +616,9 @@ impl Interpreter {
         }
     }
 
-    fn loop_(&mut self, cpu: &mut CpuState, env: &mut Env<'_>) -> Exit {
+    fn loop_<T: Tier>(&mut self, tier: &mut T, cpu: &mut CpuState, env: &mut Env<'_>) -> Exit {
         loop {
-            match self.look(cpu, env) {
+            match self.look(tier, cpu, env) {
                 Next::Run if !self.is_short => {}
                 Next::Run | Next::Step => {
                     self.step(cpu, env);
@@ -628,8 +630,11 @@ impl Interpreter {
                 }
             }
             // From here on only plain code runs, until something makes us look again.
+            if T::ACTIVE {
+                tier.collect(|place, native| self.install(place, native));
+            }
             self.set_context(cpu, env);
-            let mut target = match self.enter(cpu, env) {
+            let mut target = match self.enter(tier, cpu, env) {
                 Ok(Some(target)) => target,
                 Ok(None) => {
                     self.step(cpu, env);
@@ -643,7 +648,51 @@ impl Interpreter {
                     continue;
                 }
             };
+            let mut before = env.remaining;
             loop {
+                if T::ACTIVE {
+                    let ticks = before.saturating_sub(env.remaining).clamp(1, FUEL) as u32;
+                    before = env.remaining;
+                    if target.native() == 0 && target.warm(ticks) >= tier.threshold() {
+                        self.heat_up(tier, target, cpu, env);
+                    }
+                    let native = target.native();
+                    if native != 0 {
+                        match self.run_native(tier, native, cpu, env) {
+                            Native::Ran if env.successor == SLOW => {
+                                self.trap(cpu, env, false);
+                                break;
+                            }
+                            Native::Ran if env.successor == LEFT => {
+                                if let Some(Next::Step) = self.resolve(cpu, env) {
+                                    self.step(cpu, env);
+                                }
+                                break;
+                            }
+                            Native::Short => {
+                                self.is_short = env.remaining > 0;
+                                break;
+                            }
+                            Native::Step => {
+                                self.step(cpu, env);
+                                break;
+                            }
+                            ran @ (Native::Ran | Native::None) => {
+                                before = env.remaining;
+                                let next = if tier.is_unsure() {
+                                    self.enter_anew(tier, cpu, env)
+                                } else {
+                                    self.enter(tier, cpu, env)
+                                };
+                                let Ok(Some(next)) = next else { break };
+                                target = next;
+                                if ran == Native::Ran {
+                                    continue;
+                                }
+                            }
+                        }
+                    }
+                }
                 if env.remaining < target.cost() {
                     self.is_short = env.remaining > 0;
                     break;
@@ -659,7 +708,7 @@ impl Interpreter {
                     break;
                 }
                 let epoch = self.epoch;
-                let Ok(Some(next)) = self.enter(cpu, env) else { break };
+                let Ok(Some(next)) = self.enter(tier, cpu, env) else { break };
                 // Decoding may have dropped the block that was left.
                 if epoch == self.epoch {
                     let base = cpu.seg[Seg::Cs as usize].base;
@@ -668,6 +717,44 @@ impl Interpreter {
                 }
                 target = next;
             }
+        }
+    }
+
+    /// Runs the upper tier's code `native` for the current block.
+    fn run_native<T: Tier>(&mut self, tier: &mut T, native: u32, cpu: &mut CpuState, env: &mut Env<'_>) -> Native {
+        let ran = tier.run(native, self.translations, cpu, env);
+        if ran == Native::None {
+            // That code is no more: the block is decoded anew.
+            if let Ok(Some(index)) = self.block_at(tier, cpu, env) {
+                self.kill(index, env.ways);
+            }
+            self.set_context(cpu, env);
+        }
+        ran
+    }
+
+    /// Asks the upper tier for code for the current block, which is hot.
+    #[cold]
+    #[inline(never)]
+    fn heat_up<T: Tier>(&mut self, tier: &mut T, target: Target, cpu: &mut CpuState, env: &mut Env<'_>) {
+        target.cool();
+        // The block has been entered before in this context, so this does nothing but look.
+        let Ok(Some(index)) = self.block_at(tier, cpu, env) else { return };
+        let place = self.blocks[index as usize].key;
+        let known = |place: &Place| self.map.contains_key(place);
+        tier.hot(&place, &known, cpu, env);
+        if env.memory.write_epoch() != self.seen_writes {
+            self.seen_writes = env.memory.write_epoch();
+            env.tlb.flush_writes();
+        }
+        tier.collect(|place, native| self.install(place, native));
+    }
+
+    fn install(&mut self, place: &Place, native: u32) {
+        if let Some(&index) = self.map.get(place)
+            && let Some(chain) = &mut self.blocks[index as usize].chain
+        {
+            chain.set_native(native);
         }
     }
 
@@ -694,13 +781,27 @@ impl Interpreter {
 
     /// The block at the current IP, by the short way if possible. The context is the one of now
     /// before and after.
-    fn enter(&mut self, cpu: &mut CpuState, env: &mut Env<'_>) -> Result<Option<Target>, Fault> {
+    fn enter<T: Tier>(&mut self, tier: &mut T, cpu: &mut CpuState, env: &mut Env<'_>) -> Result<Option<Target>, Fault> {
         if let Some(target) = env.ways.find(cpu.rip) {
             return Ok(Some(target));
         }
+        self.enter_anew(tier, cpu, env)
+    }
+
+    /// As `enter`, by the long way.
+    fn enter_anew<T: Tier>(
+        &mut self,
+        tier: &mut T,
+        cpu: &mut CpuState,
+        env: &mut Env<'_>,
+    ) -> Result<Option<Target>, Fault> {
         self.trail[self.trail_at] = (cpu.seg[Seg::Cs as usize].selector, cpu.rip);
         self.trail_at = (self.trail_at + 1) % TRAIL;
-        let Some(index) = self.block_at(cpu, env)? else { return Ok(None) };
+        let Some(index) = self.block_at(tier, cpu, env)? else { return Ok(None) };
+        if T::ACTIVE {
+            let block = &self.blocks[index as usize];
+            tier.entered(&block.key, block.second, self.translations);
+        }
         // Decoding may have dropped blocks.
         self.set_context(cpu, env);
         let Some(chain) = &self.blocks[index as usize].chain else { return Ok(None) };
@@ -710,12 +811,16 @@ impl Interpreter {
     }
 }
 
-impl Engine for Interpreter {
-    fn name(&self) -> &'static str {
-        "interpreter"
-    }
-
-    fn run(&mut self, cpu: &mut CpuState, memory: &mut GuestMemory, bus: &mut dyn Bus, budget: u64) -> (Exit, u64) {
+impl Interpreter {
+    /// As [`Engine::run`], with a tier above this one.
+    pub fn run_with<T: Tier>(
+        &mut self,
+        tier: &mut T,
+        cpu: &mut CpuState,
+        memory: &mut GuestMemory,
+        bus: &mut dyn Bus,
+        budget: u64,
+    ) -> (Exit, u64) {
         let budget = budget.min(i64::MAX as u64 / 4) as i64;
         // The TLB moves out, so that the engine and the surroundings can be borrowed apart.
         let mut tlb = self.tlb.take().unwrap_or_default();
@@ -723,13 +828,23 @@ impl Engine for Interpreter {
         let mut env = Env::new(memory, bus, &mut tlb, &mut ways);
         env.end_ticks = cpu.ticks.wrapping_add(budget as u64);
         env.remaining = budget;
-        let exit = self.loop_(cpu, &mut env);
+        let exit = self.loop_(tier, cpu, &mut env);
         let done = (budget - env.remaining).max(0) as u64;
         self.tlb = Some(tlb);
         self.ways = Some(ways);
         cpu.ticks = cpu.ticks.wrapping_add(done);
         cpu.retired = cpu.retired.wrapping_add(done);
         (exit, done)
+    }
+}
+
+impl Engine for Interpreter {
+    fn name(&self) -> &'static str {
+        "interpreter"
+    }
+
+    fn run(&mut self, cpu: &mut CpuState, memory: &mut GuestMemory, bus: &mut dyn Bus, budget: u64) -> (Exit, u64) {
+        self.run_with(&mut Alone, cpu, memory, bus, budget)
     }
 
     fn forget(&mut self) {

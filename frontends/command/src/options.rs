@@ -83,6 +83,8 @@ pub(crate) enum Engine {
     Auto,
     /// The interpreter.
     Interpreter,
+    /// The translator.
+    Jit,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -177,6 +179,12 @@ pub(crate) struct Run {
     /// What runs the processor.
     #[arg(long, value_enum, default_value = "auto", help_heading = "Machine")]
     pub(crate) engine: Engine,
+    /// Instructions that code must have run before it is translated; 1 translates everything.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Machine")]
+    pub(crate) jit_threshold: Option<u32>,
+    /// Memory for translated code; 64M unless said.
+    #[arg(long, value_name = "SIZE", value_parser = values::memory, help_heading = "Machine")]
+    pub(crate) jit_memory: Option<u64>,
     /// What guest time follows.
     #[arg(long, value_enum, default_value = "auto", help_heading = "Machine")]
     pub(crate) clock: ClockMode,

@@ -13,7 +13,9 @@ use beigebox::golden::Golden;
 use beigebox::host::{self, Mode};
 use beigebox::loader::{self, ImageKind, Module, Payload};
 use beigebox::trace::TraceOptions;
-use beigebox::{BootDevice, Builder, DateTime, EngineKind, Machine, MemoryStorage, Model, Stop, VideoAdapter};
+use beigebox::{
+    BootDevice, Builder, DateTime, EngineKind, JitSettings, Machine, MemoryStorage, Model, Stop, VideoAdapter,
+};
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -432,7 +434,9 @@ pub(crate) fn build(options: &Run, follows_host: bool, changes_discs: bool) -> R
         .engine(match options.engine {
             Engine::Auto => EngineKind::Auto,
             Engine::Interpreter => EngineKind::Interpreter,
+            Engine::Jit => EngineKind::Jit,
         })
+        .jit(JitSettings { threshold: options.jit_threshold, memory: options.jit_memory })
         .bios(bios)
         .video(match options.vga {
             Vga::Std => VideoAdapter::Pci,

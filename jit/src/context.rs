@@ -1,0 +1,302 @@
+//! What native code and the engine share: words at the start of the TLB's tables, and the
+//! functions that native code calls.
+#![allow(unsafe_code, reason = "called by native code with pointers to the state of the run")]
+
+use cpu::core::{Core, Env, Leave};
+use cpu::flags::Cond;
+use cpu::insn::Insn;
+use cpu::state::{CpuState, Seg, Width};
+use cpu::tlb::ENGINE_WORDS;
+
+/// Byte offsets of the words.
+pub(crate) const ENV: usize = 0;
+/// Host address that an access found, 0 when the instruction has to be left; results of the
+/// simple functions.
+pub(crate) const HOST: usize = 8;
+/// Stands in for memory where an access was made by a function.
+pub(crate) const BOUNCE: usize = 16;
+/// The exit by which a region was left, 0 when it was none that can be linked.
+pub(crate) const EXIT: usize = 32;
+/// Upper half: what an entry of the table of jumps must carry.
+pub(crate) const TAG: usize = 40;
+/// The epoch of translations.
+pub(crate) const EPOCH: usize = 48;
+pub(crate) const CPU: usize = 56;
+/// Addresses of functions.
+pub(crate) const READ: usize = 64;
+pub(crate) const WRITE: usize = 72;
+pub(crate) const MODIFY: usize = 80;
+pub(crate) const HELPER: usize = 88;
+pub(crate) const COND: usize = 96;
+pub(crate) const STATUS: usize = 104;
+pub(crate) const SETTLE: usize = 112;
+/// Not 0 when code was left because its target may not be mapped any more.
+pub(crate) const UNSURE: usize = 120;
+/// The table of jumps: key, code, number of the entry, nothing.
+pub(crate) const JUMP_TABLE: usize = 512;
+/// Its entries.
+pub(crate) const JUMPS: usize = 4096;
+const _: () = assert!(JUMP_TABLE / 8 + 4 * JUMPS <= ENGINE_WORDS);
+
+/// An exit of a region, as native code sees it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Slot {
+    /// Where to go on.
+    pub(crate) code: u64,
+    /// With which number of an entry.
+    pub(crate) number: u64,
+    /// The validity word of the target's page.
+    pub(crate) cell: u64,
+    /// IP of the target.
+    pub(crate) ip: u64,
+    /// Which region the exit belongs to, and which of its exits it is.
+    pub(crate) region: u32,
+    pub(crate) exit: u32,
+}
+pub(crate) const SLOT_CODE: usize = 0;
+pub(crate) const SLOT_NUMBER: usize = 8;
+pub(crate) const SLOT_CELL: usize = 16;
+
+/// How native code returns: the engine goes on at `rip`.
+pub(crate) const INDIRECT: u64 = 0;
+/// The operation was left: `env.leave` says why.
+pub(crate) const LEFT: u64 = 1;
+/// As [`INDIRECT`], after a look at the world.
+pub(crate) const SLOW: u64 = 2;
+/// The budget does not cover the block at `rip`.
+pub(crate) const SHORT: u64 = 3;
+/// The instruction at `rip` is one for the interpreter.
+pub(crate) const STEP: u64 = 4;
+
+/// An instruction as helpers get it.
+pub(crate) struct Op {
+    pub(crate) insn: Insn,
+    /// Instructions of its block behind it.
+    pub(crate) later: u32,
+}
+
+/// The words as the functions use them.
+#[repr(C)]
+struct Words {
+    env: *mut Env<'static>,
+    host: u64,
+    bounce: [u64; 2],
+    exit: u64,
+    tag: u64,
+    epoch: u64,
+    cpu: *mut CpuState,
+}
+
+/// The state of the run.
+///
+/// # Safety
+/// `words` are those of a run that goes on, and no reference to its state is held.
+unsafe fn core<'a>(words: *mut Words) -> Core<'a, 'static> {
+    // SAFETY: the engine has put both pointers there for the time of the run; native code, which
+    // has called us, holds none but raw pointers.
+    unsafe { Core { cpu: &mut *(*words).cpu, env: &mut *(*words).env } }
+}
+
+const WIDTHS: [Width; 9] = {
+    let mut all = [Width::Byte; 9];
+    all[2] = Width::Word;
+    all[4] = Width::Dword;
+    all[8] = Width::Qword;
+    all
+};
+
+fn operand(info: u64) -> (Seg, Width) {
+    (Seg::ALL[(info & 7) as usize % 6], WIDTHS[(info >> 8 & 15) as usize % 9])
+}
+
+/// # Safety
+/// As for [`core`].
+unsafe extern "sysv64" fn read(words: *mut Words, offset: u64, info: u64, remaining: i64, _value: u64) {
+    let (seg, width) = operand(info);
+    // SAFETY: the caller's words; no reference outlives the block.
+    unsafe {
+        let mut core = core(words);
+        core.env.remaining = remaining;
+        match core.load(seg, offset, width) {
+            Ok(value) => {
+                (*words).bounce[0] = value;
+                (*words).host = &raw const (*words).bounce as u64;
+            }
+            Err(_) => (*words).host = 0,
+        }
+    }
+}
+/// # Safety
+/// As for [`core`].
+unsafe extern "sysv64" fn modify(words: *mut Words, offset: u64, info: u64, remaining: i64, _value: u64) {
+    let (seg, width) = operand(info);
+    // SAFETY: as for `read`.
+    unsafe {
+        let mut core = core(words);
+        core.env.remaining = remaining;
+        match core.load_to_modify(seg, offset, width) {
+            Ok(value) => {
+                (*words).bounce[0] = value;
+                (*words).host = &raw const (*words).bounce as u64;
+            }
+            Err(_) => (*words).host = 0,
+        }
+    }
+}
+/// # Safety
+/// As for [`core`].
+unsafe extern "sysv64" fn write(words: *mut Words, offset: u64, info: u64, remaining: i64, value: u64) {
+    let (seg, width) = operand(info);
+    // SAFETY: as for `read`.
+    unsafe {
+        let mut core = core(words);
+        core.env.remaining = remaining;
+        let done = core.store(seg, offset, width, value & width.mask());
+        (*words).host = match done {
+            Ok(()) => &raw const (*words).bounce as u64,
+            Err(_) => 0,
+        };
+    }
+}
+/// Runs an instruction's helper. 0 when it went well.
+///
+/// # Safety
+/// As for [`core`]; `op` is an operation of the region that is being run.
+unsafe extern "sysv64" fn helper(words: *mut Words, op: *const Op, remaining: i64) -> u64 {
+    // SAFETY: the caller's words and operation.
+    unsafe {
+        let op = &*op;
+        let mut core = core(words);
+        core.env.remaining = remaining;
+        core.cpu.rip = op.insn.next_ip();
+        if (op.insn.helper)(&mut core, &op.insn).is_ok() {
+            return 0;
+        }
+        core.env.remaining += i64::from(op.later);
+        match core.env.leave {
+            Leave::Exception(e) if e.is_trap => {}
+            _ => core.cpu.rip = op.insn.ip,
+        }
+        1
+    }
+}
+/// # Safety
+/// As for [`core`].
+unsafe extern "sysv64" fn cond(words: *mut Words, cond: u64) {
+    // SAFETY: as for `read`.
+    unsafe {
+        let core = core(words);
+        (*words).host = u64::from(core.cpu.lazy.cond(Cond::ALL[cond as usize & 15]));
+    }
+}
+/// # Safety
+/// As for [`core`].
+unsafe extern "sysv64" fn status(words: *mut Words, _none: u64) {
+    // SAFETY: as for `read`.
+    unsafe {
+        let core = core(words);
+        (*words).host = core.cpu.lazy.bits();
+    }
+}
+/// # Safety
+/// As for [`core`].
+unsafe extern "sysv64" fn settle(words: *mut Words, _none: u64) {
+    // SAFETY: as for `read`.
+    unsafe {
+        let core = core(words);
+        core.cpu.lazy.settle();
+        (*words).host = 0;
+    }
+}
+
+/// A function around another one that keeps all registers.
+macro_rules! keeping_registers {
+    ($name:ident, $function:ident) => {
+        #[unsafe(naked)]
+        unsafe extern "sysv64" fn $name() {
+            std::arch::naked_asm!(
+                "push rbp",
+                "mov rbp, rsp",
+                "push rax",
+                "push rcx",
+                "push rdx",
+                "push rsi",
+                "push rdi",
+                "push r8",
+                "push r9",
+                "push r10",
+                "push r11",
+                "sub rsp, 264",
+                "and rsp, -16",
+                "movups [rsp], xmm0",
+                "movups [rsp + 16], xmm1",
+                "movups [rsp + 32], xmm2",
+                "movups [rsp + 48], xmm3",
+                "movups [rsp + 64], xmm4",
+                "movups [rsp + 80], xmm5",
+                "movups [rsp + 96], xmm6",
+                "movups [rsp + 112], xmm7",
+                "movups [rsp + 128], xmm8",
+                "movups [rsp + 144], xmm9",
+                "movups [rsp + 160], xmm10",
+                "movups [rsp + 176], xmm11",
+                "movups [rsp + 192], xmm12",
+                "movups [rsp + 208], xmm13",
+                "movups [rsp + 224], xmm14",
+                "movups [rsp + 240], xmm15",
+                "call {f}",
+                "movups xmm0, [rsp]",
+                "movups xmm1, [rsp + 16]",
+                "movups xmm2, [rsp + 32]",
+                "movups xmm3, [rsp + 48]",
+                "movups xmm4, [rsp + 64]",
+                "movups xmm5, [rsp + 80]",
+                "movups xmm6, [rsp + 96]",
+                "movups xmm7, [rsp + 112]",
+                "movups xmm8, [rsp + 128]",
+                "movups xmm9, [rsp + 144]",
+                "movups xmm10, [rsp + 160]",
+                "movups xmm11, [rsp + 176]",
+                "movups xmm12, [rsp + 192]",
+                "movups xmm13, [rsp + 208]",
+                "movups xmm14, [rsp + 224]",
+                "movups xmm15, [rsp + 240]",
+                "lea rsp, [rbp - 72]",
+                "pop r11",
+                "pop r10",
+                "pop r9",
+                "pop r8",
+                "pop rdi",
+                "pop rsi",
+                "pop rdx",
+                "pop rcx",
+                "pop rax",
+                "pop rbp",
+                "ret",
+                f = sym $function,
+            )
+        }
+    };
+}
+keeping_registers!(read_keeping, read);
+keeping_registers!(write_keeping, write);
+keeping_registers!(modify_keeping, modify);
+keeping_registers!(cond_keeping, cond);
+keeping_registers!(status_keeping, status);
+keeping_registers!(settle_keeping, settle);
+
+/// Puts the addresses of the functions into the words.
+pub(crate) fn set_functions(words: &mut [u64]) {
+    for (offset, function) in [
+        (READ, read_keeping as *const () as usize),
+        (WRITE, write_keeping as *const () as usize),
+        (MODIFY, modify_keeping as *const () as usize),
+        (HELPER, helper as *const () as usize),
+        (COND, cond_keeping as *const () as usize),
+        (STATUS, status_keeping as *const () as usize),
+        (SETTLE, settle_keeping as *const () as usize),
+    ] {
+        words[offset / 8] = function as u64;
+    }
+}

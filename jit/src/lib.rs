@@ -1,0 +1,20 @@
+//! The translator: the interpreter's upper tier.
+//!
+//! Code starts in the interpreter, which finds out what is hot. [`region`] explores what belongs
+//! together, [`emit`] turns it into Cranelift's intermediate representation by running the one set
+//! of instruction semantics on values to come, [`compile`] makes host code of that, on a thread of
+//! its own where there is a second processor. Whatever the emitter has no words for is a call of
+//! the function that the interpreter calls as well. Nothing that the guest can see depends on
+//! which tier runs what.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+mod compile;
+mod context;
+mod emit;
+mod memory;
+mod region;
+mod survey;
+mod tier;
+
+pub use compile::StartError;
+pub use tier::{Counters, Settings, Translator};

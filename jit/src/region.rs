@@ -1,0 +1,463 @@
+//! What is translated together: blocks that reach one another by direct jumps.
+
+use crate::survey::{ALL, Survey};
+use cpu::core::Env;
+use cpu::decode::{Decoded, Lowered, decode};
+use cpu::insn::Insn;
+use cpu::interpreter::tier::Place;
+use cpu::memory::{HostPage, PAGE};
+use cpu::semantics::Opcode;
+use cpu::state::{CpuState, Mode};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most instructions in a block.
+const MAX_BLOCK: usize = 64;
+/// Most instructions in a region.
+const MAX_INSTRUCTIONS: usize = 200;
+/// The same where everything is translated, and most blocks become regions of their own.
+const MAX_OF_EVERYTHING: usize = 24;
+/// Most pages that a region lies in.
+const MAX_PAGES: usize = 4;
+/// Most places where a region can be entered.
+const MAX_ENTRIES: usize = 8;
+
+/// An instruction and its place in its block.
+pub(crate) struct Step {
+    pub(crate) insn: Insn,
+    /// Instructions of the block behind this one.
+    pub(crate) later: u32,
+    pub(crate) survey: Survey,
+    /// Flags that are needed behind it.
+    pub(crate) live: u8,
+}
+
+/// Where control goes from the end of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edge {
+    /// To a block of the region.
+    Block(usize),
+    /// Out of the region by the exit with this number.
+    Exit(usize),
+    /// There is no such edge.
+    None,
+}
+
+/// A block of a region.
+pub(crate) struct Block {
+    pub(crate) ip: u64,
+    pub(crate) steps: Vec<Step>,
+    /// The last instruction may have changed anything.
+    pub(crate) slow_end: bool,
+    /// Which of the region's pages it lies in, and which page its last instruction runs over into.
+    pub(crate) page: usize,
+    pub(crate) second: Option<usize>,
+    /// Where a direct jump at the end leads, and where it goes on without one.
+    pub(crate) taken: Edge,
+    pub(crate) fall: Edge,
+    /// Number of edges that lead to it from inside the region.
+    pub(crate) ways_in: usize,
+    /// It can be entered from outside.
+    pub(crate) is_entry: bool,
+    /// Flags that are needed at its beginning.
+    pub(crate) live: u8,
+    /// Registers that may differ from their place in memory at its beginning.
+    pub(crate) dirty: u32,
+}
+
+/// A page of linear addresses that a region lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Page {
+    /// Number of the linear page.
+    pub(crate) linear: u64,
+    pub(crate) page: HostPage,
+}
+
+/// A region as it is to be translated.
+pub(crate) struct Region {
+    /// Where it begins.
+    pub(crate) place: Place,
+    /// The first is the one that became hot; the order is that of translation.
+    pub(crate) blocks: Vec<Block>,
+    /// Blocks that can be entered from outside, the first being block 0.
+    pub(crate) entries: Vec<usize>,
+    /// Targets of the exits.
+    pub(crate) exits: Vec<u64>,
+    pub(crate) pages: Vec<Page>,
+    /// Code bytes: page, offset, length.
+    pub(crate) bytes: Vec<(HostPage, u16, u16)>,
+    /// Number of instructions.
+    pub(crate) instructions: usize,
+}
+
+impl Region {
+    /// The place of a block of this region.
+    pub(crate) fn place_of(&self, block: usize) -> Place {
+        let b = &self.blocks[block];
+        let linear = b.ip.wrapping_add(self.place.base) & 0xffff_ffff;
+        Place { page: self.pages[b.page].page, offset: (linear % PAGE) as u16, ip: b.ip, ..self.place }
+    }
+}
+
+/// What is found while exploring.
+struct Found {
+    lowered: Lowered,
+    page: usize,
+    second: Option<usize>,
+}
+
+struct Explorer<'a, 'e> {
+    cpu: &'a CpuState,
+    env: &'a mut Env<'e>,
+    place: Place,
+    known: &'a dyn Fn(&Place) -> bool,
+    everything: bool,
+    pages: Vec<Page>,
+}
+
+impl Explorer<'_, '_> {
+    /// The page of the region that holds `ip`, and the offset in it; nothing that the guest could
+    /// see happens.
+    fn locate(&mut self, ip: u64) -> Option<(usize, usize)> {
+        let linear = ip.wrapping_add(self.place.base) & 0xffff_ffff;
+        let number = linear / PAGE;
+        let offset = (linear % PAGE) as usize;
+        if let Some(n) = self.pages.iter().position(|p| p.linear == number) {
+            return Some((n, offset));
+        }
+        if self.pages.len() >= MAX_PAGES {
+            return None;
+        }
+        let page = self.env.tlb.read(linear, 1, self.cpu.cpl == 3)?;
+        self.pages.push(Page { linear: number, page });
+        Some((self.pages.len() - 1, offset))
+    }
+    /// Decodes the instruction at `ip` if all of it is at hand.
+    fn decode(&mut self, ip: u64) -> Option<Found> {
+        let limit = u64::from(self.place.limit);
+        if ip > limit {
+            return None;
+        }
+        let (page, offset) = self.locate(ip)?;
+        let here = (PAGE as usize - offset).min(15).min((limit - ip + 1) as usize);
+        let mut bytes = [0; 15];
+        bytes[..here].copy_from_slice(&self.env.memory.page(self.pages[page].page)[offset..offset + here]);
+        let (mode, model) = (self.place.mode, self.cpu.model);
+        match decode(&bytes[..here], ip, mode, model) {
+            Decoded::Insn(lowered) => Some(Found { lowered, page, second: None }),
+            Decoded::Incomplete if offset + here == PAGE as usize => {
+                let (second, zero) = self.locate(ip.wrapping_add(here as u64))?;
+                if zero != 0 {
+                    return None;
+                }
+                let more = (15 - here).min((limit - ip + 1) as usize - here);
+                bytes[here..here + more].copy_from_slice(&self.env.memory.page(self.pages[second].page)[..more]);
+                match decode(&bytes[..here + more], ip, mode, model) {
+                    Decoded::Insn(lowered) => Some(Found { lowered, page, second: Some(second) }),
+                    Decoded::Incomplete => None,
+                }
+            }
+            Decoded::Incomplete => None,
+        }
+    }
+    /// Whether code at `ip` is worth translating: it has run before.
+    fn is_known(&mut self, ip: u64) -> bool {
+        if self.everything {
+            return true;
+        }
+        let Some((page, offset)) = self.locate(ip) else { return false };
+        let place = Place { page: self.pages[page].page, offset: offset as u16, ip, ..self.place };
+        (self.known)(&place)
+    }
+}
+
+/// Explores from `place`. `None`: there is nothing to translate.
+pub(crate) fn explore(
+    place: &Place,
+    known: &dyn Fn(&Place) -> bool,
+    everything: bool,
+    cpu: &CpuState,
+    env: &mut Env<'_>,
+) -> Option<Region> {
+    if place.mode.has(Mode::LONG) {
+        return None;
+    }
+    let linear = place.ip.wrapping_add(place.base) & 0xffff_ffff;
+    let pages = vec![Page { linear: linear / PAGE, page: place.page }];
+    let most = if everything { MAX_OF_EVERYTHING } else { MAX_INSTRUCTIONS };
+    let mut x = Explorer { cpu, env, place: *place, known, everything, pages };
+    let mut found: BTreeMap<u64, Found> = BTreeMap::new();
+    let mut leaders = BTreeSet::from([place.ip]);
+    let mut returns = BTreeSet::new();
+    let mut heads = BTreeSet::new();
+    let mut work = std::collections::VecDeque::from([place.ip]);
+    while let Some(start) = work.pop_front() {
+        let mut ip = start;
+        loop {
+            if found.contains_key(&ip) || found.len() >= most {
+                break;
+            }
+            let Some(f) = x.decode(ip) else { break };
+            let (i, ends, slow) = (f.lowered.insn, f.lowered.ends_block, f.lowered.slow_end);
+            let crosses = f.second.is_some();
+            found.insert(ip, f);
+            let next = i.next_ip();
+            if ends {
+                if slow {
+                    break;
+                }
+                let mut targets = Vec::new();
+                match i.op {
+                    Opcode::Jcc | Opcode::Loop | Opcode::Loope | Opcode::Loopne | Opcode::Jcxz => {
+                        targets.extend([next, i.imm]);
+                    }
+                    Opcode::JmpNear => targets.push(i.imm),
+                    Opcode::CallNear => {
+                        targets.push(i.imm);
+                        targets.push(next);
+                        returns.insert(next);
+                    }
+                    Opcode::CallIndirect => {
+                        targets.push(next);
+                        returns.insert(next);
+                    }
+                    _ => {}
+                }
+                for target in targets {
+                    if target <= ip && i.op != Opcode::CallNear {
+                        heads.insert(target);
+                    }
+                    if target <= u64::from(place.limit) && x.is_known(target) && leaders.insert(target) {
+                        work.push_back(target);
+                    }
+                }
+                break;
+            }
+            // Where the interpreter begins a new block as well.
+            if crosses || next.wrapping_add(place.base).is_multiple_of(PAGE) {
+                if next > ip && x.is_known(next) && leaders.insert(next) {
+                    work.push_back(next);
+                }
+                break;
+            }
+            if next <= ip {
+                break;
+            }
+            ip = next;
+        }
+    }
+    if !found.contains_key(&place.ip) {
+        return None;
+    }
+    let Explorer { pages, .. } = x;
+    // Cut into blocks at the leaders.
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut index: BTreeMap<u64, usize> = BTreeMap::new();
+    let starts: Vec<u64> = leaders.iter().copied().filter(|ip| found.contains_key(ip)).collect();
+    let mut queue: std::collections::VecDeque<u64> = starts.into();
+    let mut ends: Vec<(u64, Option<Lowered>)> = Vec::new();
+    let mut bytes = Vec::new();
+    while let Some(start) = queue.pop_front() {
+        if index.contains_key(&start) {
+            continue;
+        }
+        let (page, mut second) = (found[&start].page, None);
+        let mut insns: Vec<Insn> = Vec::new();
+        let mut ip = start;
+        let mut last = None;
+        while let Some(f) = found.get(&ip) {
+            if ip != start && (leaders.contains(&ip) || f.page != page || f.second.is_some()) {
+                break;
+            }
+            insns.push(f.lowered.insn);
+            second = f.second;
+            ip = f.lowered.insn.next_ip();
+            if f.lowered.ends_block {
+                last = Some(f.lowered);
+                break;
+            }
+            if insns.len() == MAX_BLOCK || second.is_some() {
+                break;
+            }
+        }
+        if last.is_none() && found.contains_key(&ip) && leaders.insert(ip) {
+            queue.push_back(ip);
+        }
+        let end = insns.last().map_or(start, |i| i.ip.wrapping_add(u64::from(i.len)));
+        let offset = (start.wrapping_add(place.base) & 0xfff) as u16;
+        let total = end.wrapping_sub(start) as u16;
+        let here = total.min(PAGE as u16 - offset);
+        bytes.push((pages[page].page, offset, here));
+        if let Some(second) = second {
+            bytes.push((pages[second].page, 0, total - here));
+        }
+        index.insert(start, blocks.len());
+        ends.push((ip, last));
+        let steps = steps(&insns, place.mode);
+        blocks.push(Block {
+            ip: start,
+            steps,
+            slow_end: last.is_some_and(|l| l.slow_end),
+            page,
+            second,
+            taken: Edge::None,
+            fall: Edge::None,
+            ways_in: 0,
+            is_entry: false,
+            live: ALL,
+            dirty: 0,
+        });
+    }
+    let mut exits = Vec::new();
+    let mut edge = |ip: u64| match index.get(&ip) {
+        Some(&block) => Edge::Block(block),
+        None => {
+            exits.push(ip);
+            Edge::Exit(exits.len() - 1)
+        }
+    };
+    for (block, (next, last)) in blocks.iter_mut().zip(&ends) {
+        let Some(last) = last else {
+            block.fall = edge(*next);
+            continue;
+        };
+        if last.slow_end {
+            continue;
+        }
+        match last.insn.op {
+            Opcode::Jcc | Opcode::Loop | Opcode::Loope | Opcode::Loopne | Opcode::Jcxz => {
+                block.taken = edge(last.insn.imm);
+                block.fall = edge(last.insn.next_ip());
+            }
+            Opcode::JmpNear | Opcode::CallNear => block.taken = edge(last.insn.imm),
+            _ => {}
+        }
+    }
+    let order = order(&blocks, index[&place.ip], returns.iter().chain(&heads).filter_map(|ip| index.get(ip).copied()));
+    let mut region = Region {
+        place: *place,
+        blocks: Vec::new(),
+        entries: Vec::new(),
+        exits,
+        pages,
+        bytes,
+        instructions: blocks.iter().map(|b| b.steps.len()).sum(),
+    };
+    let mut number = vec![usize::MAX; blocks.len()];
+    for (n, &old) in order.iter().enumerate() {
+        number[old] = n;
+    }
+    let mut slots: Vec<Option<Block>> = blocks.into_iter().map(Some).collect();
+    for old in order {
+        let Some(mut block) = slots[old].take() else { continue };
+        for edge in [&mut block.taken, &mut block.fall] {
+            if let Edge::Block(to) = edge {
+                *to = number[*to];
+            }
+        }
+        region.blocks.push(block);
+    }
+    region.entries.push(0);
+    for ip in returns.iter().chain(&heads) {
+        if let Some(&old) = index.get(ip)
+            && !region.entries.contains(&number[old])
+            && region.entries.len() < MAX_ENTRIES
+        {
+            region.entries.push(number[old]);
+        }
+    }
+    for n in region.entries.clone() {
+        region.blocks[n].is_entry = true;
+    }
+    settle(&mut region);
+    Some(region)
+}
+
+fn steps(insns: &[Insn], mode: Mode) -> Vec<Step> {
+    let n = insns.len();
+    insns
+        .iter()
+        .enumerate()
+        .map(|(at, insn)| Step { insn: *insn, later: (n - 1 - at) as u32, survey: Survey::of(insn, mode), live: ALL })
+        .collect()
+}
+
+/// Reverse postorder from `first`, then from the other entries; blocks that are never reached from
+/// there are none.
+fn order(blocks: &[Block], first: usize, others: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut seen = vec![false; blocks.len()];
+    let mut parts = Vec::new();
+    for root in std::iter::once(first).chain(others).chain(0..blocks.len()) {
+        if seen[root] {
+            continue;
+        }
+        seen[root] = true;
+        let mut post = Vec::new();
+        let mut stack = vec![(root, 0)];
+        while let Some((at, step)) = stack.pop() {
+            // The way without a jump last, so that it comes next in the order.
+            let next = match step {
+                0 => blocks[at].taken,
+                1 => blocks[at].fall,
+                _ => {
+                    post.push(at);
+                    continue;
+                }
+            };
+            stack.push((at, step + 1));
+            if let Edge::Block(to) = next
+                && !seen[to]
+            {
+                seen[to] = true;
+                stack.push((to, 0));
+            }
+        }
+        post.reverse();
+        parts.extend(post);
+    }
+    parts
+}
+
+/// Works out which flags are needed and which registers may be dirty where.
+fn settle(region: &mut Region) {
+    for n in 0..region.blocks.len() {
+        for edge in [region.blocks[n].taken, region.blocks[n].fall] {
+            if let Edge::Block(to) = edge {
+                region.blocks[to].ways_in += 1;
+            }
+        }
+    }
+    // Every edge between blocks may be where the budget ends: all flags are needed there.
+    for block in &mut region.blocks {
+        let mut live = ALL;
+        for step in block.steps.iter_mut().rev() {
+            step.live = live;
+            live = live & !step.survey.defines | step.survey.needs;
+        }
+        block.live = live;
+    }
+    loop {
+        let mut changed = false;
+        for n in 0..region.blocks.len() {
+            let block = &region.blocks[n];
+            let mut dirty = block.dirty;
+            for step in &block.steps {
+                if step.survey.leaves {
+                    dirty = 0;
+                }
+                if step.insn.op != Opcode::Helper {
+                    dirty |= step.survey.written;
+                }
+            }
+            for edge in [block.taken, block.fall] {
+                if let Edge::Block(to) = edge {
+                    let there = &mut region.blocks[to].dirty;
+                    changed |= *there | dirty != *there;
+                    *there |= dirty;
+                }
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+}

@@ -1,0 +1,611 @@
+//! The engine: the interpreter with native code above it.
+#![allow(unsafe_code, reason = "enters native code, and writes the words that it reads")]
+
+use crate::compile::{Compiler, Glue, Ready, StartError, Unit};
+use crate::context::{self as cx, Op, Slot};
+use crate::memory::Arena;
+use crate::region::{Region, explore};
+use cpu::core::{Env, INDIRECT, LEFT, Leave, SLOW};
+use cpu::engine::{Engine, Exit};
+use cpu::interpreter::Interpreter;
+use cpu::interpreter::tier::{Native, Place, Tier};
+use cpu::memory::{CodeWrite, GuestMemory, HostPage, PAGE};
+use cpu::state::{CpuState, Mode};
+use cpu::{Bus, Model};
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// How the translator is to work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How many instructions a block must have been found running for before it is translated;
+    /// 1 translates everything at once, whether it has run or not.
+    pub threshold: u32,
+    /// Bytes of memory for code, 4 MiB at least.
+    pub memory: usize,
+    /// Whether translation happens on a thread of its own; `None` decides by the number of
+    /// processors.
+    pub background: Option<bool>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { threshold: 12_000, memory: 64 << 20, background: None }
+    }
+}
+
+/// What the translator has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Regions translated.
+    pub regions: u64,
+    /// Regions that could not be translated.
+    pub failed: u64,
+    /// Guest instructions in them.
+    pub translated: u64,
+    /// Bytes of host code made.
+    pub bytes: u64,
+    /// Time that translation took.
+    pub time: Duration,
+    /// Regions dropped because their code changed.
+    pub invalidated: u64,
+    /// Regions dropped because memory for code was short.
+    pub evicted: u64,
+    /// Entries into native code from the engine's loop.
+    pub entries: u64,
+    /// Instructions retired in native code.
+    pub native: u64,
+    /// Exits linked to other regions.
+    pub links: u64,
+}
+
+enum Work {
+    Translate(u32, Arc<Unit>),
+    Release(usize),
+}
+
+/// Where translation happens.
+enum Workshop {
+    Here(Box<Compiler>, Vec<Ready>),
+    There { work: Sender<Work>, ready: Receiver<Ready>, waiting: Arc<AtomicUsize> },
+}
+
+impl Workshop {
+    fn send(&mut self, work: Work) {
+        match (self, work) {
+            (Workshop::Here(compiler, ready), Work::Translate(id, unit)) => ready.push(compiler.compile(id, &unit)),
+            (Workshop::Here(compiler, _), Work::Release(segment)) => compiler.release(segment),
+            (Workshop::There { work: to, .. }, work) => {
+                // When the thread is gone nothing is translated any more, which is no error.
+                let _ = to.send(work);
+            }
+        }
+    }
+    #[inline]
+    fn has_ready(&self) -> bool {
+        match self {
+            Workshop::Here(_, ready) => !ready.is_empty(),
+            Workshop::There { waiting, .. } => waiting.load(Ordering::Acquire) != 0,
+        }
+    }
+    fn take(&mut self) -> Option<Ready> {
+        match self {
+            Workshop::Here(_, ready) => ready.pop(),
+            Workshop::There { ready, waiting, .. } => {
+                let one = ready.try_recv().ok()?;
+                waiting.fetch_sub(1, Ordering::AcqRel);
+                Some(one)
+            }
+        }
+    }
+}
+
+/// A way into a region.
+struct Entry {
+    region: u32,
+    /// Its number in the region.
+    index: u64,
+    place: Place,
+    world: u64,
+    code: usize,
+}
+
+struct State {
+    unit: Arc<Unit>,
+    slots: Box<[Slot]>,
+    /// Numbers of its entries, once there is code.
+    numbers: Vec<u32>,
+    segment: usize,
+    /// Exits of regions that are linked to it.
+    incoming: Vec<(u32, u32)>,
+}
+
+/// Trouble with a page whose code keeps changing.
+#[derive(Clone, Copy, Default)]
+struct Trouble {
+    kills: u32,
+    /// Not to be translated again before this tick.
+    until: u64,
+}
+
+/// All about native code.
+pub(crate) struct Upper {
+    threshold: u32,
+    /// Lives as long as anything may run in it.
+    _arena: Arc<Arena>,
+    glue: Glue,
+    workshop: Workshop,
+    regions: HashMap<u32, State>,
+    next_region: u32,
+    entries: HashMap<u32, Entry>,
+    next_entry: u32,
+    places: HashMap<Place, u32>,
+    /// Regions that have bytes in a page, wanted ones included.
+    pages: HashMap<HostPage, Vec<u32>>,
+    /// In which epoch a page was last known to be mapped so: linear page, memory, user.
+    cells: HashMap<(u64, HostPage, bool), Box<u64>>,
+    worlds: HashMap<(Mode, u64, u32), u64>,
+    generation: u64,
+    seen_epoch: u64,
+    /// The epoch in which the interpreter entered code last.
+    at: u64,
+    /// About the present tick.
+    now: u64,
+    /// The table of jumps has to be emptied.
+    stale: bool,
+    /// The exit that was taken last, and the world in which it was.
+    pending: Option<(u32, u32, u64)>,
+    /// The last exit could not tell whether its target is still mapped.
+    unsure: bool,
+    trouble: HashMap<HostPage, Trouble>,
+    /// Regions in segments, oldest segment first.
+    segments: Vec<(usize, Vec<u32>)>,
+    counters: Counters,
+    map: Option<std::fs::File>,
+}
+
+impl Upper {
+    fn new(settings: &Settings) -> Result<Upper, StartError> {
+        let arena = Arc::new(Arena::new(settings.memory.max(4 << 20))?);
+        let mut compiler = Compiler::new(arena.clone())?;
+        let glue = compiler.glue()?;
+        let several = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
+        let background = settings.background.unwrap_or(several && settings.threshold > 1);
+        let workshop = if background {
+            let (work, orders) = unbounded::<Work>();
+            let (done, ready) = unbounded();
+            let waiting = Arc::new(AtomicUsize::new(0));
+            let count = waiting.clone();
+            std::thread::Builder::new().name("translator".into()).spawn(move || {
+                while let Ok(order) = orders.recv() {
+                    match order {
+                        Work::Translate(id, unit) => {
+                            let ready = compiler.compile(id, &unit);
+                            if done.send(ready).is_err() {
+                                return;
+                            }
+                            count.fetch_add(1, Ordering::AcqRel);
+                        }
+                        Work::Release(segment) => compiler.release(segment),
+                    }
+                }
+            })?;
+            Workshop::There { work, ready, waiting }
+        } else {
+            Workshop::Here(Box::new(compiler), Vec::new())
+        };
+        let map = std::env::var_os("BEIGEBOX_PERF_MAP")
+            .and_then(|_| std::fs::File::create(format!("/tmp/perf-{}.map", std::process::id())).ok());
+        Ok(Upper {
+            threshold: settings.threshold.max(1),
+            _arena: arena,
+            glue,
+            workshop,
+            regions: HashMap::new(),
+            next_region: 1,
+            entries: HashMap::new(),
+            next_entry: 1,
+            places: HashMap::new(),
+            pages: HashMap::new(),
+            cells: HashMap::new(),
+            worlds: HashMap::new(),
+            generation: 1,
+            seen_epoch: 0,
+            at: 0,
+            now: 0,
+            stale: true,
+            pending: None,
+            unsure: false,
+            trouble: HashMap::new(),
+            segments: Vec::new(),
+            counters: Counters::default(),
+            map,
+        })
+    }
+
+    fn cell(&mut self, linear_page: u64, page: HostPage, user: bool) -> usize {
+        let cell = self.cells.entry((linear_page, page, user)).or_insert_with(|| Box::new(0));
+        std::ptr::from_ref::<u64>(cell) as usize
+    }
+    fn world(&mut self, place: &Place) -> u64 {
+        let next = self.worlds.len() as u64;
+        let world = *self.worlds.entry((place.mode, place.base, place.limit)).or_insert(next);
+        // More worlds than fit in a tag: they share numbers only after all jumps are forgotten.
+        if world >= 255 {
+            self.worlds.clear();
+            self.stale = true;
+            for entry in self.entries.values_mut() {
+                let next = self.worlds.len() as u64;
+                let p = &entry.place;
+                entry.world = *self.worlds.entry((p.mode, p.base, p.limit)).or_insert(next);
+            }
+            let next = self.worlds.len() as u64;
+            return *self.worlds.entry((place.mode, place.base, place.limit)).or_insert(next);
+        }
+        world
+    }
+
+    /// Drops a region: nothing leads to it any more.
+    fn kill(&mut self, id: u32) {
+        let Some(state) = self.regions.remove(&id) else { return };
+        for number in &state.numbers {
+            if let Some(entry) = self.entries.remove(number)
+                && self.places.get(&entry.place) == Some(number)
+            {
+                self.places.remove(&entry.place);
+            }
+        }
+        for (region, exit) in &state.incoming {
+            if let Some(from) = self.regions.get_mut(region) {
+                from.slots[*exit as usize].code = self.glue.unlinked as u64;
+            }
+        }
+        self.pending = None;
+        self.stale = true;
+    }
+
+    fn order(&mut self, region: Region, memory: &mut GuestMemory, epoch: u64, user: bool) {
+        let id = self.next_region;
+        self.next_region += 1;
+        let unlinked = self.glue.unlinked as u64;
+        let slots: Box<[Slot]> = region
+            .exits
+            .iter()
+            .enumerate()
+            .map(|(n, &ip)| Slot { code: unlinked, number: 0, cell: 0, ip, region: id, exit: n as u32 })
+            .collect();
+        let nowhere = self.cell(u64::MAX, region.place.page, user);
+        let mut slots = slots;
+        for slot in &mut slots {
+            slot.cell = nowhere as u64;
+        }
+        let addresses = slots.iter().map(|s| std::ptr::from_ref(s) as usize).collect();
+        let cells = region.pages.iter().map(|p| self.cell(p.linear, p.page, user)).collect();
+        if let Some(first) = region.pages.first()
+            && let Some(cell) = self.cells.get_mut(&(first.linear, first.page, user))
+        {
+            // The interpreter is there at this moment.
+            **cell = epoch;
+        }
+        let ops = region
+            .blocks
+            .iter()
+            .map(|b| b.steps.iter().map(|s| Op { insn: s.insn, later: s.later }).collect())
+            .collect();
+        for &(page, offset, length) in &region.bytes {
+            memory.mark_code(page, u64::from(offset), u64::from(length));
+            let list = self.pages.entry(page).or_default();
+            if list.last() != Some(&id) {
+                list.push(id);
+            }
+        }
+        let unit = Arc::new(Unit { region, ops, slots: addresses, cells });
+        let state = State { unit: unit.clone(), slots, numbers: Vec::new(), segment: usize::MAX, incoming: Vec::new() };
+        self.regions.insert(id, state);
+        self.workshop.send(Work::Translate(id, unit));
+    }
+
+    #[cold]
+    fn accept(&mut self, ready: Ready, install: &mut impl FnMut(&Place, u32)) {
+        self.counters.time += ready.time;
+        if ready.free <= 1 && self.segments.len() > 1 {
+            let (segment, regions) = self.segments.remove(0);
+            for id in regions {
+                if self.regions.contains_key(&id) {
+                    self.counters.evicted += 1;
+                    self.kill(id);
+                }
+            }
+            self.workshop.send(Work::Release(segment));
+        }
+        let Some(code) = ready.code else {
+            self.counters.failed += 1;
+            self.kill(ready.id);
+            return;
+        };
+        match self.segments.iter_mut().find(|(s, _)| *s == ready.segment) {
+            Some((_, list)) => list.push(ready.id),
+            None => self.segments.push((ready.segment, vec![ready.id])),
+        }
+        let Some(state) = self.regions.get_mut(&ready.id) else { return };
+        state.segment = ready.segment;
+        let unit = state.unit.clone();
+        self.counters.regions += 1;
+        self.counters.translated += unit.region.instructions as u64;
+        self.counters.bytes += ready.bytes as u64;
+        if let Some(map) = &mut self.map {
+            use std::io::Write as _;
+            let place = &unit.region.place;
+            let _ = writeln!(map, "{code:x} {:x} guest_{:x}_{:x}", ready.bytes, place.base, place.ip);
+        }
+        let world = self.world(&unit.region.place);
+        let mut numbers = Vec::new();
+        for (index, &block) in unit.region.entries.iter().enumerate() {
+            let place = unit.region.place_of(block);
+            if index > 0 && self.places.contains_key(&place) {
+                continue;
+            }
+            let number = self.next_entry;
+            self.next_entry += 1;
+            self.entries.insert(number, Entry { region: ready.id, index: index as u64, place, world, code });
+            self.places.insert(place, number);
+            numbers.push(number);
+            install(&place, number);
+        }
+        if let Some(state) = self.regions.get_mut(&ready.id) {
+            state.numbers = numbers;
+        }
+    }
+
+    /// Lets the exit that was taken last lead straight to the entry `number`.
+    fn link(&mut self, number: u32) {
+        let Some((region, exit, world)) = self.pending.take() else { return };
+        let Some(entry) = self.entries.get(&number) else { return };
+        let (place, code, index, to) = (entry.place, entry.code, entry.index, entry.region);
+        let Some(from) = self.regions.get(&region) else { return };
+        let slot = &from.slots[exit as usize];
+        if slot.ip != place.ip || world != entry.world || slot.code != self.glue.unlinked as u64 {
+            return;
+        }
+        let linear = (place.ip.wrapping_add(place.base) & 0xffff_ffff) / PAGE;
+        // A way inside a page is followed without a check: it must be the same page.
+        if from.unit.region.pages.iter().any(|p| p.linear == linear && p.page != place.page) {
+            return;
+        }
+        let cell = self.cell(linear, place.page, place.mode.has(Mode::USER));
+        if let Some(from) = self.regions.get_mut(&region) {
+            let slot = &mut from.slots[exit as usize];
+            slot.cell = cell as u64;
+            slot.number = index;
+            slot.code = code as u64;
+            self.counters.links += 1;
+        }
+        if let Some(to) = self.regions.get_mut(&to) {
+            to.incoming.push((region, exit));
+        }
+    }
+}
+
+impl Tier for Upper {
+    const ACTIVE: bool = true;
+
+    fn threshold(&self) -> u32 {
+        self.threshold
+    }
+    fn find(&mut self, place: &Place) -> u32 {
+        self.places.get(place).copied().unwrap_or(0)
+    }
+    fn hot(&mut self, place: &Place, known: &dyn Fn(&Place) -> bool, cpu: &mut CpuState, env: &mut Env<'_>) {
+        // What processors before the 386 do differently with addresses is the interpreter's.
+        if cpu.model < Model::I386 {
+            return;
+        }
+        let ticks = env.end_ticks.wrapping_sub(env.remaining as u64);
+        if let Some(trouble) = self.trouble.get(&place.page)
+            && ticks < trouble.until
+        {
+            return;
+        }
+        if self.regions.values().any(|s| s.numbers.is_empty() && s.unit.region.place == *place) {
+            return;
+        }
+        let epoch = self.at;
+        if let Some(region) = explore(place, known, self.threshold == 1, cpu, env) {
+            self.order(region, env.memory, epoch, cpu.cpl == 3);
+        }
+    }
+    fn collect(&mut self, mut install: impl FnMut(&Place, u32)) {
+        while self.workshop.has_ready() {
+            match self.workshop.take() {
+                Some(ready) => self.accept(ready, &mut install),
+                None => break,
+            }
+        }
+    }
+    fn run(&mut self, number: u32, epoch: u64, cpu: &mut CpuState, env: &mut Env<'_>) -> Native {
+        if !self.entries.contains_key(&number) {
+            return Native::None;
+        }
+        self.link(number);
+        let Some(entry) = self.entries.get(&number) else { return Native::None };
+        let (code, index, world, ip) = (entry.code, entry.index, entry.world, entry.place.ip);
+        if self.seen_epoch != epoch {
+            self.seen_epoch = epoch;
+            self.generation += 1;
+        }
+        let words = &mut env.tlb.tables().engine;
+        if self.stale || self.generation >> 24 != 0 {
+            self.stale = false;
+            if self.generation >> 24 != 0 {
+                self.generation = 1;
+            }
+            words[cx::JUMP_TABLE / 8..cx::JUMP_TABLE / 8 + 4 * cx::JUMPS].fill(u64::MAX);
+        }
+        if words[cx::READ / 8] == 0 {
+            cx::set_functions(words);
+        }
+        let tag = (self.generation << 8 | world) << 32;
+        words[cx::TAG / 8] = tag;
+        words[cx::EPOCH / 8] = epoch;
+        words[cx::EXIT / 8] = 0;
+        words[cx::UNSURE / 8] = 0;
+        let at = cx::JUMP_TABLE / 8 + 4 * (ip as usize & (cx::JUMPS - 1));
+        words[at] = tag | ip;
+        words[at + 1] = code as u64;
+        words[at + 2] = index;
+        let words = words.as_mut_ptr();
+        let before = env.remaining;
+        // SAFETY: the code is that of a region that is alive, made for the place where the
+        // processor stands, and the words and both states live until it returns. No reference to
+        // any of them is used before that.
+        let how = unsafe {
+            let cpu: *mut CpuState = cpu;
+            let env = std::ptr::from_mut(env).cast::<Env<'static>>();
+            words.add(cx::ENV / 8).write(env as u64);
+            words.add(cx::CPU / 8).write(cpu as u64);
+            type Enter = unsafe extern "sysv64" fn(*mut u64, *mut CpuState, u64, i64, usize) -> u64;
+            let enter: Enter = std::mem::transmute(self.glue.enter);
+            enter(words, cpu, index, before, code)
+        };
+        self.counters.entries += 1;
+        self.counters.native += before.saturating_sub(env.remaining).max(0) as u64;
+        match how {
+            cx::LEFT => {
+                if env.leave == Leave::Step {
+                    env.remaining += 1;
+                }
+                env.successor = LEFT;
+                Native::Ran
+            }
+            cx::SLOW => {
+                env.successor = SLOW;
+                Native::Ran
+            }
+            cx::SHORT => Native::Short,
+            cx::STEP => Native::Step,
+            _ => {
+                env.successor = INDIRECT;
+                let words = &env.tlb.tables().engine;
+                self.unsure = words[cx::UNSURE / 8] != 0;
+                let exit = words[cx::EXIT / 8] as *const Slot;
+                self.pending = if exit.is_null() {
+                    None
+                } else {
+                    // SAFETY: an exit of a region that was alive a moment ago, and nothing has
+                    // been dropped since.
+                    let slot = unsafe { &*exit };
+                    Some((slot.region, slot.exit, world))
+                };
+                Native::Ran
+            }
+        }
+    }
+    fn is_unsure(&mut self) -> bool {
+        std::mem::take(&mut self.unsure)
+    }
+    fn entered(&mut self, place: &Place, second: Option<HostPage>, epoch: u64) {
+        let linear = (place.ip.wrapping_add(place.base) & 0xffff_ffff) / PAGE;
+        let user = place.mode.has(Mode::USER);
+        self.at = epoch;
+        if let Some(cell) = self.cells.get_mut(&(linear, place.page, user)) {
+            **cell = epoch;
+        }
+        if let Some(second) = second
+            && let Some(cell) = self.cells.get_mut(&((linear + 1) & 0xf_ffff, second, user))
+        {
+            **cell = epoch;
+        }
+    }
+    fn overwritten(&mut self, write: CodeWrite, memory: &mut GuestMemory) {
+        let CodeWrite { page, offset, length } = write;
+        let Some(list) = self.pages.remove(&page) else { return };
+        let mut kept = Vec::with_capacity(list.len());
+        for id in list {
+            let Some(state) = self.regions.get(&id) else { continue };
+            let unit = state.unit.clone();
+            let mut parts = unit.region.bytes.iter().filter(|(p, ..)| *p == page);
+            let hit = |(_, first, n): &(HostPage, u16, u16)| {
+                u32::from(*first) < offset + length && offset < u32::from(*first) + u32::from(*n)
+            };
+            if parts.clone().any(hit) {
+                self.counters.invalidated += 1;
+                self.kill(id);
+                let trouble = self.trouble.entry(page).or_default();
+                trouble.kills += 1;
+                trouble.until = self.now.wrapping_add(100_000 << trouble.kills.min(14));
+            } else {
+                kept.push(id);
+                for (_, first, n) in parts.by_ref() {
+                    memory.mark_code(page, u64::from(*first), u64::from(*n));
+                }
+            }
+        }
+        if !kept.is_empty() {
+            self.pages.insert(page, kept);
+        }
+    }
+    fn forget(&mut self, memory: &mut GuestMemory) {
+        for page in self.pages.keys() {
+            memory.clear_code(*page);
+        }
+        self.forget_all();
+    }
+}
+
+impl Upper {
+    fn forget_all(&mut self) {
+        let all: Vec<u32> = self.regions.keys().copied().collect();
+        for id in all {
+            self.kill(id);
+        }
+        self.pages.clear();
+        self.trouble.clear();
+    }
+}
+
+/// The translating engine.
+pub struct Translator {
+    interpreter: Interpreter,
+    upper: Upper,
+}
+
+impl Translator {
+    /// An engine that knows no code yet.
+    ///
+    /// # Errors
+    /// When the host cannot run it.
+    pub fn new(settings: &Settings) -> Result<Translator, StartError> {
+        Ok(Translator { interpreter: Interpreter::new(), upper: Upper::new(settings)? })
+    }
+    /// The tier in which code starts.
+    #[must_use]
+    pub fn interpreter(&self) -> &Interpreter {
+        &self.interpreter
+    }
+    /// The tier in which code starts.
+    pub fn interpreter_mut(&mut self) -> &mut Interpreter {
+        &mut self.interpreter
+    }
+    /// What has been done so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.upper.counters
+    }
+}
+
+impl Engine for Translator {
+    fn name(&self) -> &'static str {
+        "jit"
+    }
+    fn run(&mut self, cpu: &mut CpuState, memory: &mut GuestMemory, bus: &mut dyn Bus, budget: u64) -> (Exit, u64) {
+        self.upper.now = cpu.ticks;
+        self.interpreter.run_with(&mut self.upper, cpu, memory, bus, budget)
+    }
+    fn forget(&mut self) {
+        self.interpreter.forget();
+        self.upper.forget_all();
+    }
+}

@@ -1,0 +1,135 @@
+//! Which engine runs the processor, and what the machine asks of it beside running.
+
+use cpu::engine::{Engine, Exit};
+use cpu::interpreter::{Interpreter, Tracer};
+use cpu::memory::GuestMemory;
+use cpu::{Bus, CpuState};
+
+/// Which interpreter or translator runs the processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineKind {
+    /// The best that there is.
+    #[default]
+    Auto,
+    /// The interpreter.
+    Interpreter,
+    /// The translator; where there is none, the interpreter.
+    Jit,
+}
+
+/// How the translator is to work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JitSettings {
+    /// Instructions that a piece of code must have run before it is translated; 1 translates
+    /// everything at once. `None`: as many as have proved right.
+    pub threshold: Option<u32>,
+    /// Bytes of memory for translated code; `None`: 64 MiB.
+    pub memory: Option<u64>,
+}
+
+/// The engine of a machine.
+pub(crate) enum Processor {
+    Interpreter(Box<Interpreter>),
+    #[cfg(all(feature = "jit", target_os = "linux", target_arch = "x86_64"))]
+    Jit(Box<jit::Translator>),
+}
+
+impl Processor {
+    /// The engine of `kind`. Where the host refuses memory for code it is the interpreter.
+    pub(crate) fn new(kind: EngineKind, settings: JitSettings) -> Processor {
+        #[cfg(all(feature = "jit", target_os = "linux", target_arch = "x86_64"))]
+        if kind == EngineKind::Jit {
+            let mut all = jit::Settings::default();
+            if let Some(threshold) = settings.threshold {
+                all.threshold = threshold;
+            }
+            if let Some(memory) = settings.memory {
+                all.memory = usize::try_from(memory).unwrap_or(all.memory);
+            }
+            if let Ok(translator) = jit::Translator::new(&all) {
+                return Processor::Jit(Box::new(translator));
+            }
+        }
+        let _ = (kind, settings);
+        Processor::Interpreter(Box::default())
+    }
+    fn engine(&mut self) -> &mut dyn Engine {
+        match self {
+            Processor::Interpreter(interpreter) => &mut **interpreter,
+            #[cfg(all(feature = "jit", target_os = "linux", target_arch = "x86_64"))]
+            Processor::Jit(translator) => &mut **translator,
+        }
+    }
+    pub(crate) fn run(
+        &mut self,
+        cpu: &mut CpuState,
+        memory: &mut GuestMemory,
+        bus: &mut dyn Bus,
+        budget: u64,
+    ) -> (Exit, u64) {
+        self.engine().run(cpu, memory, bus, budget)
+    }
+    pub(crate) fn forget(&mut self) {
+        self.engine().forget();
+    }
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Processor::Interpreter(interpreter) => interpreter.name(),
+            #[cfg(all(feature = "jit", target_os = "linux", target_arch = "x86_64"))]
+            Processor::Jit(translator) => translator.name(),
+        }
+    }
+    /// The interpreter, or the translator's first tier.
+    pub(crate) fn interpreter(&self) -> &Interpreter {
+        match self {
+            Processor::Interpreter(interpreter) => interpreter,
+            #[cfg(all(feature = "jit", target_os = "linux", target_arch = "x86_64"))]
+            Processor::Jit(translator) => translator.interpreter(),
+        }
+    }
+    pub(crate) fn set_tracer(&mut self, tracer: Option<Tracer>) {
+        match self {
+            Processor::Interpreter(interpreter) => interpreter.set_tracer(tracer),
+            #[cfg(all(feature = "jit", target_os = "linux", target_arch = "x86_64"))]
+            Processor::Jit(translator) => translator.interpreter_mut().set_tracer(tracer),
+        }
+    }
+    /// What has been done so far, as lines for a reader. `retired` instructions were run in all.
+    pub(crate) fn statistics(&self, retired: u64) -> String {
+        let interpreter = self.interpreter();
+        let counters = interpreter.counters();
+        let (misses, flushes) = interpreter.tlb_counters();
+        let lines = format!(
+            "blocks decoded: {}\ninstructions decoded: {}\nblocks invalidated: {}\n\
+             instructions run alone: {}\ninterrupts and exceptions: {}\nTLB misses: {misses}\nTLB flushes: {flushes}\n",
+            counters.blocks, counters.decoded, counters.invalidated, counters.stepped, counters.interrupts
+        );
+        match self {
+            Processor::Interpreter(_) => {
+                let _ = retired;
+                lines
+            }
+            #[cfg(all(feature = "jit", target_os = "linux", target_arch = "x86_64"))]
+            Processor::Jit(translator) => {
+                let c = translator.counters();
+                let share = 100.0 * c.native as f64 / retired.max(1) as f64;
+                format!(
+                    "{lines}instructions in translated code: {} ({share:.2} %)\nregions translated: {}\n\
+                     instructions translated: {}\nbytes of translated code: {}\ntranslation time: {:.3} s\n\
+                     regions invalidated: {}\nregions evicted: {}\nregions refused: {}\n\
+                     entries into translated code: {}\nlinks between regions: {}\n",
+                    c.native,
+                    c.regions,
+                    c.translated,
+                    c.bytes,
+                    c.time.as_secs_f64(),
+                    c.invalidated,
+                    c.evicted,
+                    c.failed,
+                    c.entries,
+                    c.links
+                )
+            }
+        }
+    }
+}
