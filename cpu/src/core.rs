@@ -66,6 +66,11 @@ pub struct Env<'e> {
     /// Address-translation state changed (CR0, CR3, CR4, A20…): the engine drops what it
     /// derived from it before the next instruction. Set by helpers.
     pub flush_code: bool,
+    /// That concerns this linear address only (INVLPG).
+    pub flushed_page: Option<u64>,
+    /// Stores to translated code may be made at any time: the engine looks at
+    /// [`GuestMemory::has_code_writes`] behind each instruction that took a slow path.
+    pub code_stores: bool,
     /// Where the block that just ran goes on: 0 its jump target, 1 the instruction behind it,
     /// [`INDIRECT`] somewhere else, [`LEFT`] nowhere because an operation was left (`leave` says
     /// why), [`SLOW`] where `rip` says after a look at the world.
@@ -86,6 +91,8 @@ impl<'e> Env<'e> {
             end_ticks: 0,
             remaining: 0,
             flush_code: false,
+            flushed_page: None,
+            code_stores: false,
             successor: INDIRECT,
             ways,
         }
@@ -233,6 +240,12 @@ impl<'e> Core<'_, 'e> {
     #[cold]
     #[inline(never)]
     fn modify_slow(&mut self, linear: u64, width: Width, user: bool) -> Result<u64, Fault> {
+        if linear % PAGE + width.bytes() <= PAGE
+            && let Some((page, true)) = self.env.tlb.known(linear, user)
+            && (self.env.stepping || self.env.code_stores || !self.env.memory.holds_code(page, linear, width.bytes()))
+        {
+            return Ok(load(self.env.memory, page, linear, width));
+        }
         self.check_alignment(linear, width.bytes(), user)?;
         self.probe_linear(linear, width.bytes(), Access::Write, user)?;
         self.read_linear(linear, width)
@@ -294,7 +307,7 @@ impl<'e> Core<'_, 'e> {
         match self.env.memory.backing(physical) {
             Backing::Mmio if is_passive(physical) => Ok(()),
             Backing::Mmio => Err(self.step()),
-            Backing::Ram(page) if access == Access::Write => {
+            Backing::Ram(page) if access == Access::Write && !self.env.code_stores => {
                 if self.env.memory.holds_code(page, physical, size) {
                     return Err(self.step());
                 }
@@ -307,8 +320,14 @@ impl<'e> Core<'_, 'e> {
     #[cold]
     #[inline(never)]
     fn read_slow(&mut self, linear: u64, width: Width, user: bool) -> Result<u64, Fault> {
-        self.env.tlb.misses += 1;
         let size = width.bytes();
+        if linear % PAGE + size <= PAGE
+            && let Some((page, _)) = self.env.tlb.known(linear, user)
+        {
+            self.env.tlb.fill_read(linear, user, page);
+            return Ok(load(self.env.memory, page, linear, width));
+        }
+        self.env.tlb.misses += 1;
         self.check_alignment(linear, size, user)?;
         mmu::note_data_access(self, linear, size, Access::Read);
         if linear % PAGE + size <= PAGE {
@@ -334,8 +353,22 @@ impl<'e> Core<'_, 'e> {
     #[cold]
     #[inline(never)]
     fn write_slow(&mut self, linear: u64, width: Width, value: u64, user: bool) -> Result<(), Fault> {
-        self.env.tlb.misses += 1;
         let size = width.bytes();
+        if linear % PAGE + size <= PAGE
+            && let Some((page, true)) = self.env.tlb.known(linear, user)
+        {
+            if self.env.memory.may_write_freely(page) {
+                self.env.tlb.fill_write(linear, user, page);
+                store(self.env.memory, page, linear, width, value);
+                return Ok(());
+            }
+            if self.env.stepping || self.env.code_stores || !self.env.memory.holds_code(page, linear, size) {
+                store(self.env.memory, page, linear, width, value);
+                self.env.memory.note_write(page, linear, size);
+                return Ok(());
+            }
+        }
+        self.env.tlb.misses += 1;
         self.check_alignment(linear, size, user)?;
         mmu::note_data_access(self, linear, size, Access::Write);
         if linear % PAGE + size <= PAGE {

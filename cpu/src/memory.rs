@@ -48,13 +48,24 @@ pub enum Backing {
 // To the byte, because software keeps its variables next to its code: stores there must not cost
 // more than a look.
 #[derive(Clone)]
-struct CodeBits(Box<[u64; 64]>);
+struct CodeBits {
+    bits: Box<[u64; 64]>,
+    /// All bits are clear: the code that was here is no more.
+    is_empty: bool,
+    /// Writes since then.
+    writes: u8,
+}
 
 impl Default for CodeBits {
     fn default() -> Self {
-        CodeBits(Box::new([0; 64]))
+        CodeBits { bits: Box::new([0; 64]), is_empty: true, writes: 0 }
     }
 }
+
+/// Writes to a page whose code is no more after which it is an ordinary page again. Not at once:
+/// each change from the one to the other costs all permissions to write, and where code was, code
+/// often comes again.
+const QUIET: u8 = 32;
 
 impl CodeBits {
     /// The words, and the bits in them, that stand for `length` bytes at `offset` up to the end of
@@ -95,6 +106,9 @@ enum RegionKind {
     Rom { page: u32 },
 }
 
+/// What is there when nothing is.
+const NO_REGION: Region = Region { first: 0, last: 0, kind: RegionKind::Rom { page: 0 } };
+
 /// A contiguous part of the host allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Block {
@@ -130,6 +144,8 @@ pub struct GuestMemory {
     rom: Block,
     rom_used: u32,
     regions: Vec<Region>,
+    /// The largest region of RAM, where most accesses go.
+    main: Region,
     /// Per page: whether it holds code that an engine has translated.
     has_code: Vec<bool>,
     /// Which bytes of those pages are code.
@@ -198,6 +214,7 @@ impl GuestMemory {
             rom,
             rom_used: 0,
             regions: Vec::new(),
+            main: NO_REGION,
             has_code: vec![false; bytes / PAGE as usize],
             code: HashMap::new(),
             code_writes: Vec::new(),
@@ -275,6 +292,7 @@ impl GuestMemory {
     /// Forgets the whole map: all is MMIO.
     pub fn unmap_all(&mut self) {
         self.regions.clear();
+        self.main = NO_REGION;
         self.map_epoch += 1;
     }
     /// Maps `length` bytes of `block` from `block_offset` at guest-physical `address` as RAM, or
@@ -292,6 +310,11 @@ impl GuestMemory {
         let kind = if read_only { RegionKind::Rom { page } } else { RegionKind::Ram { page } };
         let at = self.regions.partition_point(|r| r.first < address);
         self.regions.insert(at, Region { first: address, last: address + length - 1, kind });
+        self.find_main();
+    }
+    fn find_main(&mut self) {
+        let ram = self.regions.iter().filter(|r| matches!(r.kind, RegionKind::Ram { .. }));
+        self.main = ram.max_by_key(|r| r.last - r.first).copied().unwrap_or(NO_REGION);
     }
     /// Makes `length` bytes at `address` MMIO (or nothing). Multiples of 4096.
     pub fn unmap(&mut self, address: u64, length: u64) {
@@ -318,6 +341,7 @@ impl GuestMemory {
             }
         }
         self.regions = kept;
+        self.find_main();
         self.map_epoch += 1;
     }
     /// Changes whenever the map changes; an engine then forgets its translations of addresses.
@@ -336,6 +360,12 @@ impl GuestMemory {
     /// What lies at guest-physical `address`.
     #[must_use]
     pub fn backing(&self, address: u64) -> Backing {
+        let in_main = address.wrapping_sub(self.main.first);
+        if in_main <= self.main.last - self.main.first
+            && let RegionKind::Ram { page } = self.main.kind
+        {
+            return Backing::Ram(self.host_page(page + (in_main / PAGE) as u32));
+        }
         let at = self.regions.partition_point(|r| r.last < address);
         match self.regions.get(at) {
             Some(r) if r.first <= address => {
@@ -445,7 +475,7 @@ impl GuestMemory {
             return false;
         }
         let Some(bits) = self.code.get(&(index as u32)) else { return false };
-        CodeBits::words(offset, length).any(|(word, mask)| bits.0[word] & mask != 0)
+        !bits.is_empty && CodeBits::words(offset, length).any(|(word, mask)| bits.bits[word] & mask != 0)
     }
     /// Remembers that `length` bytes at `offset` of `page` are translated code. Write permissions
     /// that engines hold end when the page had none before.
@@ -455,9 +485,19 @@ impl GuestMemory {
             self.has_code[index] = true;
             self.write_epoch += 1;
         }
-        let bits = self.code.entry(index as u32).or_default();
+        let code = self.code.entry(index as u32).or_default();
+        code.is_empty = false;
         for (word, mask) in CodeBits::words(offset, length) {
-            bits.0[word] |= mask;
+            code.bits[word] |= mask;
+        }
+    }
+    /// The engine has dropped translations of code in `page` and is about to mark what is left.
+    pub fn unmark_code(&mut self, page: HostPage) {
+        let index = self.index(page) as u32;
+        if let Some(code) = self.code.get_mut(&index) {
+            code.bits.fill(0);
+            code.is_empty = true;
+            code.writes = 0;
         }
     }
     /// The engine has dropped all its translations of code in `page`.
@@ -470,7 +510,11 @@ impl GuestMemory {
     /// reports overwritten code and marks video memory dirty.
     pub fn note_write(&mut self, page: HostPage, offset: u64, length: u64) {
         if self.holds_code(page, offset, length) {
-            self.code_writes.push(CodeWrite { page, offset: (offset % PAGE) as u32, length: length as u32 });
+            let (offset, length) = ((offset % PAGE) as u32, length as u32);
+            match self.code_writes.last_mut() {
+                Some(last) if last.page == page && last.offset + last.length == offset => last.length += length,
+                _ => self.code_writes.push(CodeWrite { page, offset, length }),
+            }
         }
         if let Some(v) = self.video_index(page) {
             self.video_dirty[v] = true;
@@ -496,7 +540,17 @@ impl GuestMemory {
         if let Some(v) = self.video_index(page) {
             self.video_dirty[v] = true;
         }
-        !self.has_code[self.index(page)]
+        let index = self.index(page);
+        if !self.has_code[index] {
+            return true;
+        }
+        let Some(code) = self.code.get_mut(&(index as u32)) else { return false };
+        code.writes = code.writes.saturating_add(1);
+        if !code.is_empty || code.writes < QUIET {
+            return false;
+        }
+        self.clear_code(page);
+        true
     }
     /// Calls `f` with the index of each page of video memory written since the last call.
     pub fn take_video_dirty(&mut self, mut f: impl FnMut(usize)) {

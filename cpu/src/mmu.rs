@@ -10,6 +10,7 @@ const US: u64 = 1 << 2;
 const A: u64 = 1 << 5;
 const D: u64 = 1 << 6;
 const PS: u64 = 1 << 7;
+const G: u64 = 1 << 8;
 const NX: u64 = 1 << 63;
 
 /// Page-fault error code bits (SDM vol. 3, section 4.7).
@@ -21,20 +22,30 @@ const ERR_ID: u32 = 16;
 
 /// See [`Core::translate`].
 pub(crate) fn translate(core: &mut Core<'_, '_>, linear: u64, access: Access, user: bool) -> Result<u64, Fault> {
-    let physical = if core.cpu.paging() { walk(core, linear, access, user)? } else { linear };
+    let (physical, global) = if core.cpu.paging() { walk(core, linear, access, user)? } else { (linear, false) };
+    let global = global && core.cpu.cr4 & cr4::PGE != 0;
     let physical = if core.cpu.a20 { physical } else { physical & !(1 << 20) };
     let physical = physical & (u64::MAX >> (64 - core.cpu.model.physical_bits()));
     let checked = watched(core, linear) || (user && core.cpu.mode.has(Mode::ALIGN));
     if !checked {
-        match core.env.memory.backing(physical) {
-            Backing::Ram(page) => {
-                core.env.tlb.fill_read(linear, user, page);
-                if access == Access::Write && core.env.memory.may_write_freely(page) {
-                    core.env.tlb.fill_write(linear, user, page);
+        let tlb = &mut core.env.tlb;
+        match (core.env.memory.backing(physical), access) {
+            (Backing::Ram(page) | Backing::Rom(page), Access::Execute) => {
+                tlb.fill_execute(linear, user, page, global);
+            }
+            (Backing::Ram(page), Access::Write) => {
+                tlb.learn(linear, user, page, true, global);
+                tlb.fill_read(linear, user, page);
+                if core.env.memory.may_write_freely(page) {
+                    tlb.fill_write(linear, user, page);
                 }
             }
-            Backing::Rom(page) => core.env.tlb.fill_read(linear, user, page),
-            Backing::Mmio => {}
+            (Backing::Ram(page), Access::Read) => {
+                tlb.learn(linear, user, page, false, global);
+                tlb.fill_read(linear, user, page);
+            }
+            (Backing::Rom(page), _) => tlb.fill_read(linear, user, page),
+            (Backing::Mmio, _) => {}
         }
     }
     Ok(physical)
@@ -115,7 +126,8 @@ pub(crate) fn load_pdptes(core: &mut Core<'_, '_>, cr3: u64) -> Result<[u64; 4],
     Ok(entries)
 }
 
-fn walk(core: &mut Core<'_, '_>, linear: u64, access: Access, user: bool) -> Result<u64, Fault> {
+/// The physical address, and whether the page is marked global.
+fn walk(core: &mut Core<'_, '_>, linear: u64, access: Access, user: bool) -> Result<(u64, bool), Fault> {
     let write = access == Access::Write;
     let nxe = core.cpu.msr.efer & efer::NXE != 0;
     let pae = core.cpu.cr4 & cr4::PAE != 0;
@@ -152,7 +164,7 @@ fn walk(core: &mut Core<'_, '_>, linear: u64, access: Access, user: bool) -> Res
             set_bits(core, pde_at, pde, if write { A | D } else { A }, Width::Dword);
             core.env.tlb.note_large(linear);
             let high = if has_pse36 { (pde >> 13 & 0xf) << 32 } else { 0 };
-            return Ok(high | pde & 0xffc0_0000 | linear & 0x3f_ffff);
+            return Ok((high | pde & 0xffc0_0000 | linear & 0x3f_ffff, pde & G != 0));
         }
         let pte_at = (pde & 0xffff_f000) | (linear >> 12 & 0x3ff) << 2;
         let pte = read_entry(core, pte_at, Width::Dword);
@@ -167,7 +179,7 @@ fn walk(core: &mut Core<'_, '_>, linear: u64, access: Access, user: bool) -> Res
         // the same dword in a self-mapped directory.
         let pte = read_entry(core, pte_at, Width::Dword);
         set_bits(core, pte_at, pte, if write { A | D } else { A }, Width::Dword);
-        return Ok(pte & 0xffff_f000 | linear & 0xfff);
+        return Ok((pte & 0xffff_f000 | linear & 0xfff, pte & G != 0));
     }
 
     let reserved = (u64::MAX << core.cpu.model.physical_bits()) & !NX | if nxe { 0 } else { NX };
@@ -222,7 +234,7 @@ fn walk(core: &mut Core<'_, '_>, linear: u64, access: Access, user: bool) -> Res
                 core.env.tlb.note_large(linear);
             }
             let mask = (1u64 << shift) - 1;
-            return Ok(entry & 0x000f_ffff_ffff_f000 & !mask | linear & mask);
+            return Ok((entry & 0x000f_ffff_ffff_f000 & !mask | linear & mask, entry & G != 0));
         }
         table = entry & 0x000f_ffff_ffff_f000;
     }

@@ -48,11 +48,32 @@ impl Tables {
     pub const ENTRY: usize = std::mem::size_of::<Entry>();
 }
 
+/// Entries of the tables behind the fast ones, a power of two.
+const SECOND: usize = 2048;
+/// Entries of the table for instruction fetches, a power of two.
+const CODE: usize = 512;
+
+/// A translation that outlives the fast tables: they forget all permissions to write whenever a
+/// page becomes code, and all of everything when CR3 is loaded.
+#[derive(Clone, Copy)]
+struct Lasting {
+    /// As in [`Entry`]; for global pages with the generation of those.
+    tag: u64,
+    page: HostPage,
+    is_writable: bool,
+    is_global: bool,
+}
+
+const NEVER: Lasting = Lasting { tag: u64::MAX, page: HostPage::NOWHERE, is_writable: false, is_global: false };
+
 /// Translations of linear pages to host pages: separate for reading and writing, and for user and
 /// supervisor. Only plain memory is in it; pages with device registers, translated code (for
 /// writes) or watchpoints never are.
 pub struct Tlb {
     tables: Box<Tables>,
+    second: Box<[Lasting; SECOND]>,
+    code: Box<[Lasting; CODE]>,
+    global_generation: u64,
     /// One bit for each 4 MiB of the low 4 GiB: a page larger than 4 KiB was used there.
     large: [u64; 16],
     /// Hits cannot be counted on the fast path; misses are.
@@ -64,6 +85,14 @@ pub struct Tlb {
 impl Default for Tlb {
     fn default() -> Self {
         Tlb::new()
+    }
+}
+
+fn table<T: Copy, const N: usize>(empty: T) -> Box<[T; N]> {
+    let v = vec![empty; N].into_boxed_slice();
+    match v.try_into() {
+        Ok(b) => b,
+        Err(_) => unreachable!("the length is that of the array"),
     }
 }
 
@@ -79,6 +108,9 @@ impl Tlb {
                 read: [EMPTY; ENTRIES * 2],
                 write: [EMPTY; ENTRIES * 2],
             }),
+            second: table(NEVER),
+            code: table(NEVER),
+            global_generation: 0,
             large: [0; 16],
             misses: 0,
             flushes: 0,
@@ -133,15 +165,60 @@ impl Tlb {
         self.tables.write[Self::slot(linear, user)] =
             Entry { tag: (linear & MASK) | self.tables.write_generation, page };
     }
+    fn lasting_slot<const N: usize>(linear: u64, user: bool) -> usize {
+        ((linear >> 12) as usize ^ usize::from(user) * N / 2) & (N - 1)
+    }
+    fn lasting(&self, e: &Lasting, linear: u64) -> Option<HostPage> {
+        let generation = if e.is_global { self.global_generation } else { self.tables.read_generation };
+        (e.tag == (linear & MASK) | generation).then_some(e.page)
+    }
+    /// The host page at `linear` as far as it is known without a walk, and whether it may be
+    /// written to as far as paging is concerned. Pages with watchpoints never are in it.
+    #[must_use]
+    pub fn known(&self, linear: u64, user: bool) -> Option<(HostPage, bool)> {
+        let e = &self.second[Tlb::lasting_slot::<SECOND>(linear, user)];
+        self.lasting(e, linear).map(|page| (page, e.is_writable))
+    }
+    /// Remembers a translation for [`Tlb::known`]; `is_global` lets it outlive a load of CR3.
+    pub fn learn(&mut self, linear: u64, user: bool, page: HostPage, is_writable: bool, is_global: bool) {
+        // A read must not take away what a write has found out.
+        let is_writable = is_writable || self.known(linear, user) == Some((page, true));
+        let generation = if is_global { self.global_generation } else { self.tables.read_generation };
+        self.second[Tlb::lasting_slot::<SECOND>(linear, user)] =
+            Lasting { tag: (linear & MASK) | generation, page, is_writable, is_global };
+    }
+    /// The host page from which the instruction at `linear` is fetched, as far as it is known.
+    #[must_use]
+    pub fn execute(&self, linear: u64, user: bool) -> Option<HostPage> {
+        self.lasting(&self.code[Tlb::lasting_slot::<CODE>(linear, user)], linear)
+    }
+    /// Remembers a translation for [`Tlb::execute`].
+    pub fn fill_execute(&mut self, linear: u64, user: bool, page: HostPage, is_global: bool) {
+        let generation = if is_global { self.global_generation } else { self.tables.read_generation };
+        self.code[Tlb::lasting_slot::<CODE>(linear, user)] =
+            Lasting { tag: (linear & MASK) | generation, page, is_writable: false, is_global };
+    }
     /// Forgets everything.
     pub fn flush(&mut self) {
+        self.global_generation += 1;
+        if self.global_generation > 0xffe {
+            self.second.fill(NEVER);
+            self.code.fill(NEVER);
+            self.global_generation = 0;
+        }
+        self.large = [0; 16];
+        self.flush_local();
+    }
+    /// Forgets everything but global pages (a load of CR3 with CR4.PGE set).
+    pub fn flush_local(&mut self) {
         self.flushes += 1;
         self.tables.read_generation += 1;
         if self.tables.read_generation > 0xffe {
             self.tables.read.fill(EMPTY);
+            self.second.fill(NEVER);
+            self.code.fill(NEVER);
             self.tables.read_generation = 0;
         }
-        self.large = [0; 16];
         self.flush_writes();
     }
     /// Remembers that a page larger than 4 KiB maps `linear`.
@@ -169,6 +246,8 @@ impl Tlb {
         for user in [false, true] {
             self.tables.read[Self::slot(linear, user)] = EMPTY;
             self.tables.write[Self::slot(linear, user)] = EMPTY;
+            self.second[Tlb::lasting_slot::<SECOND>(linear, user)] = NEVER;
+            self.code[Tlb::lasting_slot::<CODE>(linear, user)] = NEVER;
         }
     }
 }

@@ -210,7 +210,12 @@ fn write_cr3(core: &mut Core<'_, '_>, value: u64) -> Result<(), Fault> {
         core.cpu.pdpte = mmu::load_pdptes(core, value)?;
     }
     core.cpu.cr3 = value;
-    flush_all(core);
+    core.env.flush_code = true;
+    if core.cpu.cr4 & cr4::PGE != 0 {
+        core.env.tlb.flush_local();
+    } else {
+        core.env.tlb.flush();
+    }
     Ok(())
 }
 
@@ -285,6 +290,10 @@ fn invlpg(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
         core.env.tlb.flush();
     } else {
         core.env.tlb.flush_page(linear);
+        // Only when nothing else is to be looked at.
+        if !core.env.flush_code {
+            core.env.flushed_page = Some(linear);
+        }
     }
     core.env.flush_code = true;
     Ok(())

@@ -17,6 +17,7 @@ use crate::core::{Core, Env, Fault, INDIRECT, LEFT, Leave, SLOW};
 use crate::decode::Lowered;
 use crate::flags::Cond;
 use crate::insn::{Address, Insn, Operand, OperandKind};
+use crate::memory::HostPage;
 use crate::micro::{Direct, Micro};
 use crate::semantics::{self, Opcode, Semantics};
 use crate::state::{CpuState, Exception, Width, gpr};
@@ -118,11 +119,10 @@ const ALONE: u64 = 0;
 
 /// A way that was taken before, and the context in which it is still right.
 #[derive(Clone, Copy)]
-pub(super) struct Link {
+struct Link {
     context: u64,
     target: Target,
-    /// Where it begins: the IP of the block, [`NOWHERE`] when that lies in two pages. In the table
-    /// of jumps the IP that it leads to.
+    /// Where it begins: the IP of the block, [`NOWHERE`] when that lies in two pages.
     from: u64,
 }
 
@@ -131,6 +131,21 @@ impl Link {
         Link { context: NOWHERE, target: Target { ops: NonNull::dangling(), cost: 0 }, from }
     }
 }
+
+/// An entry of the table from IP to chain.
+#[derive(Clone, Copy)]
+struct Jump {
+    ip: u64,
+    context: u64,
+    target: Target,
+    /// With the same code segment and mode, and as long as `ip` still lies in this page, it is
+    /// right in another context, too.
+    inside: u64,
+    page: Option<HostPage>,
+}
+
+const NO_JUMP: Jump =
+    Jump { ip: 0, context: NOWHERE, target: Target { ops: NonNull::dangling(), cost: 0 }, inside: NOWHERE, page: None };
 
 /// Where the two exits of a block lead.
 type Links = [Link; 2];
@@ -146,7 +161,7 @@ pub struct Ways {
     floor: i64,
     /// The way that was followed last, or would have been.
     exit: NonNull<Link>,
-    jumps: Box<[Link; JUMPS]>,
+    jumps: Box<[Jump; JUMPS]>,
     /// What stands for the way when it is none that is remembered.
     scrap: NonNull<Link>,
 }
@@ -164,7 +179,7 @@ impl Drop for Ways {
 
 impl Default for Ways {
     fn default() -> Ways {
-        let jumps = match vec![Link::void(NOWHERE); JUMPS].into_boxed_slice().try_into() {
+        let jumps = match vec![NO_JUMP; JUMPS].into_boxed_slice().try_into() {
             Ok(jumps) => jumps,
             Err(_) => unreachable!("the length is that of the array"),
         };
@@ -181,11 +196,22 @@ impl Ways {
     #[inline(always)]
     pub(super) fn find(&self, ip: u64) -> Option<Target> {
         let jump = &self.jumps[Ways::slot(ip)];
-        (jump.from == ip && jump.context == self.context).then_some(jump.target)
+        (jump.ip == ip && jump.context == self.context).then_some(jump.target)
     }
-    /// Remembers the chain at `ip` for this context.
-    pub(super) fn remember(&mut self, ip: u64, target: Target) {
-        self.jumps[Ways::slot(ip)] = Link { context: self.context, target, from: ip };
+    /// The chain at `ip`, which lies in `page` now, if it was entered there when translations were
+    /// others.
+    pub(super) fn renew(&mut self, ip: u64, page: HostPage) -> Option<Target> {
+        let jump = &mut self.jumps[Ways::slot(ip)];
+        if jump.ip != ip || jump.inside != self.inside || jump.page != Some(page) {
+            return None;
+        }
+        jump.context = self.context;
+        Some(jump.target)
+    }
+    /// Remembers the chain at `ip` for this context. `page` is where all of it lies.
+    pub(super) fn remember(&mut self, ip: u64, target: Target, page: Option<HostPage>) {
+        let (context, inside) = (self.context, self.inside);
+        self.jumps[Ways::slot(ip)] = Jump { ip, context, target, inside, page };
     }
     /// Lets the way that was taken last lead to `target`. No chain may have been dropped since.
     /// `is_inside` says of the IP where the way begins whether it never leaves its page.
@@ -295,7 +321,7 @@ impl Chain {
         };
         let jump = &mut ways.jumps[Ways::slot(ip)];
         if jump.target.ops == self.ops.cast() {
-            jump.context = NOWHERE;
+            *jump = NO_JUMP;
         }
     }
     /// The upper tier has code for the block: whoever still follows a link to it is sent back to
@@ -604,8 +630,20 @@ unsafe fn again<S: Semantics>(cpu: &mut CpuState, env: &mut Env<'_>, op: *const 
         if long_way::<S>(cpu, env, &(*op).cold.as_ref().insn).is_err() {
             return leave(cpu, env, op);
         }
+        if env.memory.has_code_writes() {
+            return pause(cpu, env, op);
+        }
         next(cpu, env, op);
     }
+}
+
+/// Leaves the block behind `op`, because the code behind it may have been overwritten.
+unsafe fn pause(cpu: &mut CpuState, env: &mut Env<'_>, op: *const Op) {
+    // SAFETY: the caller's pointer leads to an operation.
+    let Cold { insn, later, .. } = unsafe { (*op).cold.as_ref() };
+    env.remaining += i64::from(*later);
+    cpu.rip = insn.next_ip();
+    env.successor = SLOW;
 }
 
 /// As `again`, for instructions that end a block: the engine finds where it goes on.
@@ -616,6 +654,10 @@ unsafe fn again_last<S: Semantics>(cpu: &mut CpuState, env: &mut Env<'_>, op: *c
     unsafe {
         if long_way::<S>(cpu, env, &(*op).cold.as_ref().insn).is_err() {
             return leave(cpu, env, op);
+        }
+        if env.memory.has_code_writes() {
+            env.successor = SLOW;
+            return;
         }
         env.ways.exit = match env.successor {
             n @ 0..2 => (*op).word.links.cast::<Link>().add(usize::from(n)),
@@ -750,6 +792,10 @@ unsafe fn run_helper(cpu: &mut CpuState, env: &mut Env<'_>, op: *const Op) {
         cpu.rip = insn.next_ip();
         if call(cpu, env, insn).is_err() {
             return leave(cpu, env, op);
+        }
+        // Helpers that change the IP end their block, and then `stop` comes next.
+        if env.memory.has_code_writes() && (*op).cold.as_ref().later != 0 {
+            return pause(cpu, env, op);
         }
         next(cpu, env, op);
     }

@@ -14,7 +14,7 @@ use crate::helpers::{debug, interrupts};
 use crate::insn::Mnemonic;
 use crate::memory::{Backing, CodeWrite, GuestMemory, HostPage, PAGE};
 use crate::model::Model;
-use crate::state::{Activity, CpuState, Exception, Mode, Seg, Shadow, efer};
+use crate::state::{Activity, CpuState, Exception, Mode, Seg, Shadow};
 use crate::tlb::Tlb;
 pub use handlers::Ways;
 use handlers::{Chain, FUEL, Target, run_chains};
@@ -26,6 +26,8 @@ use tier::{Alone, Native, Place, Tier};
 const MAX_BLOCK: usize = 64;
 /// Chains of dropped blocks kept before all links are given up.
 const MAX_RETIRED: usize = 4096;
+/// Bits for linear pages in which code was entered.
+const ENTERED: usize = 1 << 14;
 /// Entries of the table of contexts.
 const CONTEXTS: usize = 64;
 /// Blocks kept before all are dropped.
@@ -147,6 +149,10 @@ pub struct Interpreter {
     is_short: bool,
     /// Chains of dropped blocks that links may still lead to.
     retired: Vec<Chain>,
+    /// One bit for each of the linear pages, modulo their number, in which code was entered.
+    entered: Box<[u64; ENTERED / 64]>,
+    /// For decoding, to keep the allocation.
+    scratch: Vec<Lowered>,
     seen_map: u64,
     seen_writes: u64,
     counters: Counters,
@@ -191,6 +197,8 @@ impl Interpreter {
             translations: 1,
             is_short: false,
             retired: Vec::new(),
+            entered: Box::new([0; ENTERED / 64]),
+            scratch: Vec::new(),
             seen_map: 0,
             seen_writes: 0,
             counters: Counters::default(),
@@ -260,28 +268,37 @@ impl Interpreter {
         for write in memory.take_code_writes() {
             let CodeWrite { page, offset, length } = write;
             let list = self.pages.remove(&page).unwrap_or_default();
-            memory.clear_code(page);
-            let mut kept = Vec::with_capacity(list.len());
-            for index in list {
+            memory.unmark_code(page);
+            let mut list = list;
+            list.retain(|&index| {
                 let block = &self.blocks[index as usize];
                 // A number may have been given to a block elsewhere since it was entered here.
                 if block.chain.is_none() || block.parts_in(page).next().is_none() {
-                    continue;
+                    return false;
                 }
                 if block.parts_in(page).any(|(first, bytes)| first < offset + length && offset < first + bytes) {
                     self.kill(index, ways);
-                } else {
-                    for (first, bytes) in block.parts_in(page) {
-                        memory.mark_code(page, u64::from(first), u64::from(bytes));
-                    }
-                    kept.push(index);
+                    return false;
                 }
-            }
-            if !kept.is_empty() {
-                self.pages.insert(page, kept);
+                for (first, bytes) in block.parts_in(page) {
+                    memory.mark_code(page, u64::from(first), u64::from(bytes));
+                }
+                true
+            });
+            if !list.is_empty() {
+                self.pages.insert(page, list);
             }
             tier.overwritten(write, memory);
         }
+    }
+
+    fn has_entered(&self, linear: u64) -> bool {
+        let page = (linear / PAGE) as usize % ENTERED;
+        self.entered[page / 64] >> (page % 64) & 1 != 0
+    }
+    fn note_entry(&mut self, linear: u64) {
+        let page = (linear / PAGE) as usize % ENTERED;
+        self.entered[page / 64] |= 1 << (page % 64);
     }
 }
 
@@ -303,9 +320,7 @@ fn fetch(core: &mut Core<'_, '_>, ip: u64) -> Result<Fetched, Fault> {
     let in_segment = if long { u64::MAX } else { u64::from(cs.limit) - ip + 1 };
     let linear = core.wrap_linear(cs.base.wrapping_add(ip));
     let user = core.cpu.cpl == 3;
-    // Where pages cannot be closed to execution, what can be read can be run.
-    let known = if core.cpu.msr.efer & efer::NXE == 0 { core.env.tlb.read(linear, 1, user) } else { None };
-    if let Some(page) = known {
+    if let Some(page) = core.env.tlb.execute(linear, user) {
         let offset = (linear % PAGE) as usize;
         let len = (PAGE as usize - offset).min(MAX_LENGTH);
         let len = (len as u64).min(in_segment) as usize;
@@ -381,7 +396,8 @@ impl Interpreter {
             self.drop_all(core.env.memory);
             tier.forget(core.env.memory);
         }
-        let mut ops = Vec::new();
+        let mut ops = std::mem::take(&mut self.scratch);
+        ops.clear();
         let mut at = ip;
         let mut left = PAGE - linear % PAGE;
         let mut second = None;
@@ -430,6 +446,7 @@ impl Interpreter {
         }
         let bytes = [here as u16, beyond as u16];
         let mut chain = Chain::new(&ops, second.is_some());
+        self.scratch = ops;
         if T::ACTIVE
             && let Some(chain) = &mut chain
         {
@@ -498,7 +515,10 @@ impl Interpreter {
         loop {
             if env.flush_code {
                 env.flush_code = false;
-                self.translations += 1;
+                match env.flushed_page.take() {
+                    Some(linear) if !self.has_entered(linear) => {}
+                    _ => self.translations += 1,
+                }
             }
             if env.memory.map_epoch() != self.seen_map {
                 self.seen_map = env.memory.map_epoch();
@@ -722,7 +742,10 @@ impl Interpreter {
 
     /// Runs the upper tier's code `native` for the current block.
     fn run_native<T: Tier>(&mut self, tier: &mut T, native: u32, cpu: &mut CpuState, env: &mut Env<'_>) -> Native {
+        // Native code does not look behind each helper: stores to code are the interpreter's.
+        env.code_stores = false;
         let ran = tier.run(native, self.translations, cpu, env);
+        env.code_stores = true;
         if ran == Native::None {
             // That code is no more: the block is decoded anew.
             if let Ok(Some(index)) = self.block_at(tier, cpu, env) {
@@ -797,6 +820,15 @@ impl Interpreter {
     ) -> Result<Option<Target>, Fault> {
         self.trail[self.trail_at] = (cpu.seg[Seg::Cs as usize].selector, cpu.rip);
         self.trail_at = (self.trail_at + 1) % TRAIL;
+        let linear = cpu.seg[Seg::Cs as usize].base.wrapping_add(cpu.rip);
+        let linear = Core { cpu, env }.wrap_linear(linear);
+        self.note_entry(linear);
+        if !T::ACTIVE
+            && let Some(page) = env.tlb.execute(linear, cpu.cpl == 3)
+            && let Some(target) = env.ways.renew(cpu.rip, page)
+        {
+            return Ok(Some(target));
+        }
         let Some(index) = self.block_at(tier, cpu, env)? else { return Ok(None) };
         if T::ACTIVE {
             let block = &self.blocks[index as usize];
@@ -804,9 +836,14 @@ impl Interpreter {
         }
         // Decoding may have dropped blocks.
         self.set_context(cpu, env);
-        let Some(chain) = &self.blocks[index as usize].chain else { return Ok(None) };
+        let block = &self.blocks[index as usize];
+        let Some(chain) = &block.chain else { return Ok(None) };
         let target = chain.target();
-        env.ways.remember(cpu.rip, target);
+        let page = if block.second.is_none() { Some(block.key.page) } else { None };
+        if page.is_none() {
+            self.note_entry(linear.wrapping_add(PAGE));
+        }
+        env.ways.remember(cpu.rip, target, page);
         Ok(Some(target))
     }
 }
@@ -828,6 +865,7 @@ impl Interpreter {
         let mut env = Env::new(memory, bus, &mut tlb, &mut ways);
         env.end_ticks = cpu.ticks.wrapping_add(budget as u64);
         env.remaining = budget;
+        env.code_stores = true;
         let exit = self.loop_(tier, cpu, &mut env);
         let done = (budget - env.remaining).max(0) as u64;
         self.tlb = Some(tlb);
