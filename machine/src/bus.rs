@@ -47,6 +47,8 @@ pub(crate) struct Roms {
     pub(crate) system: Option<Block>,
     pub(crate) video: Option<Block>,
     pub(crate) option: Option<Block>,
+    /// Behind the network card's expansion ROM register.
+    pub(crate) network: Option<Block>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,7 @@ struct Layout {
     /// Offset in video memory of what A0000h shows, when that is plain memory.
     legacy: Option<u64>,
     rom: Option<Bar>,
+    network_rom: Option<Bar>,
     io: Vec<Option<Bar>>,
     memory: Vec<Option<Bar>>,
 }
@@ -448,6 +451,7 @@ impl Board {
         };
         layout.framebuffer = bar(Chip::Vga, pc::FRAMEBUFFER_BAR);
         layout.rom = bar(Chip::Vga, pc::ROM_BAR);
+        layout.network_rom = bar(Chip::Network, pc::ROM_BAR);
         layout.io = pc::IO_BARS.iter().map(|&(chip, index, _)| bar(chip, index)).collect();
         layout.memory = pc::MEMORY_BARS.iter().map(|&(chip, index, _)| bar(chip, index)).collect();
         layout
@@ -506,6 +510,11 @@ impl Board {
             && offset + map::BANK <= memory.video().bytes()
         {
             memory.map(map::VIDEO, map::BANK, memory.video(), offset, false);
+        }
+        if let (Some(Bar::Memory { base, .. }), Some(rom)) = (layout.network_rom, self.roms.network)
+            && base >= low
+        {
+            memory.map(base, rom.bytes(), rom, 0, true);
         }
         if let (Some(Bar::Memory { base, .. }), Some(rom)) = (layout.rom, self.roms.video)
             && base >= low
@@ -799,6 +808,21 @@ impl Bus for Board {
             // A unit that the drive could only give in part is lost, as on the real bus.
             done = bytes.div_ceil(unit);
             if done != 0 || buffer.is_empty() {
+                return done;
+            }
+        }
+        let route = self.route_of(port);
+        if let Target::Chip(chip @ (Chip::Network | Chip::IsaNetwork), register) = route.target
+            && (0x10..=0x17).contains(&(register + (port - route.first)))
+            && self.watch.is_none()
+            && !buffer.is_empty()
+        {
+            self.touch(chip, memory, ticks, |_, _| ());
+            let card = if chip == Chip::Network { &mut self.chips.network } else { &mut self.chips.isa_network };
+            done = card.data_read_block(unit, buffer) / unit;
+            self.accesses += 1;
+            self.after_access(memory, ticks);
+            if done != 0 {
                 return done;
             }
         }

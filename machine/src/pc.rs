@@ -8,11 +8,12 @@ use devices::debugcon::DebugConsole;
 use devices::floppy::FloppyController;
 use devices::fw_cfg::FwCfg;
 use devices::i8042::I8042;
+use devices::ne2000::Ne2000;
 use devices::opl::Opl;
 use devices::parallel::Parallel;
 use devices::pci::{HostBridge, PciAddress};
 use devices::pic::PicPair;
-use devices::piix::{IsaBridge, PowerManagement};
+use devices::piix::{self, IsaBridge, PowerManagement};
 use devices::pit::Pit;
 use devices::port92::Port92;
 use devices::post::Post;
@@ -78,6 +79,8 @@ chips! {
     Post post: Post, "Port 80h.";
     Sound sound: SoundBlaster, "Sound Blaster 16.";
     Opl opl: Opl, "Synthesizer of the sound card.";
+    Network network: Ne2000, "Network card on the PCI bus.";
+    IsaNetwork isa_network: Ne2000, "Network card on the ISA bus.";
     Backdoor backdoor: VmPort, "Absolute pointer behind a backdoor port.";
     Pic pic: PicPair, "Interrupt controllers; last, because they see what all others have done.";
 }
@@ -105,6 +108,10 @@ pub(crate) struct Fitting {
     pub(crate) video_rom: Option<u32>,
     /// How the display is fitted.
     pub(crate) video: VideoAdapter,
+    /// The network card on the PCI bus, if there is one: its address, and the size of its ROM.
+    pub(crate) network: Option<([u8; 6], Option<u32>)>,
+    /// The network card on the ISA bus, if there is one: its address and interrupt request.
+    pub(crate) isa_network: Option<([u8; 6], u8)>,
 }
 
 impl Chips {
@@ -113,6 +120,20 @@ impl Chips {
         let attention = &wires.attention;
         let pic = PicPair::new(attention);
         let (gate2, output2) = (Line::on(attention), Line::on(attention));
+        let isa_bridge =
+            IsaBridge::new(std::array::from_fn(|number| pic.irq(number as u8)), wires.hard_reset.share(), attention);
+        // A card that is not fitted is a chip without wires that no address leads to.
+        let network = match fitting.network {
+            Some((address, rom)) => {
+                let card = Ne2000::pci(isa_bridge.pirq(piix::pirq_of(NETWORK_SLOT, 1)), address, None);
+                if let Some(bytes) = rom { card.with_rom(bytes) } else { card }
+            }
+            None => Ne2000::isa(Line::detached(), [0; 6], None),
+        };
+        let isa_network = match fitting.isa_network {
+            Some((address, number)) => Ne2000::isa(pic.irq(number), address, None),
+            None => Ne2000::isa(Line::detached(), [0; 6], None),
+        };
         Chips {
             pit: Pit::new(Some(pic.irq(irq::TIMER)), Some(output2.share()), gate2.share()),
             rtc: Rtc::new(pic.irq(irq::CLOCK), fitting.date),
@@ -126,11 +147,7 @@ impl Chips {
             ide: IdeController::new(pic.irq(irq::IDE_PRIMARY), pic.irq(irq::IDE_SECONDARY)),
             vga: Vga::new(fitting.video_bytes, fitting.video_rom),
             host_bridge: HostBridge::new(),
-            isa_bridge: IsaBridge::new(
-                std::array::from_fn(|number| pic.irq(number as u8)),
-                wires.hard_reset.share(),
-                attention,
-            ),
+            isa_bridge,
             power: PowerManagement::new(pic.irq(irq::SYSTEM_CONTROL)),
             fw_cfg: FwCfg::new(),
             debug_console: DebugConsole::new(),
@@ -138,6 +155,8 @@ impl Chips {
             post: Post::new(),
             sound: SoundBlaster::new(sb16::INTERRUPTS.map(|number| pic.irq(if number == 2 { 9 } else { number }))),
             opl: Opl::new(),
+            network,
+            isa_network,
             backdoor: VmPort::new(),
             pic,
         }
@@ -168,6 +187,13 @@ pub(crate) mod irq {
     pub(crate) const IDE_SECONDARY: u8 = 15;
 }
 
+/// PCI device number of the network card.
+const NETWORK_SLOT: u8 = 3;
+/// Where the network card on the ISA bus is: first port, how many.
+pub(crate) const ISA_NETWORK: (u16, u16) = (0x300, 32);
+/// Interrupt request of the network card on the ISA bus unless asked otherwise.
+pub const ISA_NETWORK_IRQ: u8 = 10;
+
 /// Functions on PCI bus 0: device, function, chip.
 pub(crate) const FUNCTIONS: &[((u8, u8), Chip)] = &[
     ((0, 0), Chip::HostBridge),
@@ -175,6 +201,7 @@ pub(crate) const FUNCTIONS: &[((u8, u8), Chip)] = &[
     ((1, 1), Chip::Ide),
     ((1, 3), Chip::Power),
     ((2, 0), Chip::Vga),
+    ((NETWORK_SLOT, 0), Chip::Network),
 ];
 
 /// Fixed ports: first, last, chip, the chip's register at the first.
@@ -238,7 +265,7 @@ pub(crate) const DIRECT_BOOT: u16 = 0xb1b0;
 
 /// Base address registers that decode ports: chip, register, the chip's register at the base.
 pub(crate) const IO_BARS: &[(Chip, u8, u16)] =
-    &[(Chip::Ide, 4, ata::BUS_MASTER), (Chip::Power, 0, 0x000), (Chip::Power, 1, 0x100)];
+    &[(Chip::Ide, 4, ata::BUS_MASTER), (Chip::Power, 0, 0x000), (Chip::Power, 1, 0x100), (Chip::Network, 0, 0x000)];
 /// Base address registers that decode device registers in memory: chip, register, window.
 pub(crate) const MEMORY_BARS: &[(Chip, u8, u8)] = &[(Chip::Vga, 2, vga::REGISTER_WINDOW)];
 /// Base address register of the linear framebuffer.

@@ -15,6 +15,7 @@ use cpu::{Bus, Model};
 use devices::ata::Position;
 use devices::floppy::DriveKind;
 use devices::fw_cfg::RangeKind;
+use devices::network::Network;
 use devices::rtc::DateTime;
 use devices::storage::Storage;
 use devices::{Device, Time};
@@ -86,6 +87,12 @@ pub enum BuildError {
     /// Too many drives.
     #[error("{0}")]
     Drives(&'static str),
+    /// The network cards.
+    #[error("{0}")]
+    Network(&'static str),
+    /// An option ROM.
+    #[error("the option ROM {0}")]
+    OptionRom(&'static str),
     /// The kernel.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -120,8 +127,32 @@ pub struct Builder {
     debug_console: Option<u16>,
     debug_exit: Option<u16>,
     date: DateTime,
+    networks: Vec<NetworkCard>,
+    option_roms: Vec<Vec<u8>>,
     no_reboot: bool,
     reset_on_triple_fault: bool,
+}
+
+/// Where a network card is plugged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkSlot {
+    /// An RTL8029 on the PCI bus.
+    Pci,
+    /// An NE2000 on the ISA bus, at port 300h.
+    Isa {
+        /// Its interrupt request: 3, 4, 5, 7, 9, 10 or 11.
+        irq: u8,
+    },
+}
+
+/// A network card.
+pub struct NetworkCard {
+    /// Where it is plugged in.
+    pub slot: NetworkSlot,
+    /// Its hardware address.
+    pub address: [u8; 6],
+    /// What its cable leads to.
+    pub cable: Box<dyn Network>,
 }
 
 impl Default for Builder {
@@ -143,6 +174,8 @@ impl Default for Builder {
             debug_console: Some(pc::DEBUG_CONSOLE),
             debug_exit: Some(pc::DEBUG_EXIT),
             date: DateTime::DEFAULT,
+            networks: Vec::new(),
+            option_roms: Vec::new(),
             no_reboot: false,
             reset_on_triple_fault: false,
         }
@@ -250,6 +283,18 @@ impl Builder {
         self.date = date;
         self
     }
+    /// A network card: one on each bus at most.
+    #[must_use]
+    pub fn network(mut self, card: NetworkCard) -> Builder {
+        self.networks.push(card);
+        self
+    }
+    /// An option ROM: the network card's own when it is for the PCI card, see [`BuildError::OptionRom`].
+    #[must_use]
+    pub fn option_rom(mut self, image: Vec<u8>) -> Builder {
+        self.option_roms.push(image);
+        self
+    }
     /// Stop instead of resetting.
     #[must_use]
     pub fn no_reboot(mut self, stop: bool) -> Builder {
@@ -282,14 +327,27 @@ impl Builder {
         if self.memory < 1 << 20 {
             return Err(BuildError::Memory { bytes: self.memory, source: MemoryError::BadSize });
         }
-        let rom_bytes = (bios.len() + video_bios.len()).next_multiple_of(4096) + 3 * 4096;
+        let network_rom = network_rom(self.option_roms, &self.networks)?;
+        let network_bytes = network_rom.as_ref().map_or(0, Vec::len);
+        let rom_bytes = (bios.len() + video_bios.len() + network_bytes).next_multiple_of(4096) + 4 * 4096;
         let mut memory = GuestMemory::new(self.memory, self.video_memory, rom_bytes as u64)
             .map_err(|source| BuildError::Memory { bytes: self.memory, source })?;
         let clock = Clock::with_rate(self.rate);
         let video_rom = (!video_bios.is_empty()).then(|| video_bios.len().next_power_of_two().max(4096) as u32);
-        let fitting = Fitting { date: self.date, video_bytes: self.video_memory as u32, video_rom, video: self.video };
+        let (network, isa_network) = slots(&self.networks)?;
+        let fitting = Fitting {
+            date: self.date,
+            video_bytes: self.video_memory as u32,
+            video_rom,
+            video: self.video,
+            network: network.map(|address| (address, network_rom.as_ref().map(|rom| rom.len() as u32))),
+            isa_network,
+        };
         let mut board = Board::new(&fitting, clock);
-        board.roms = Roms { system: memory.add_rom(&bios), video: None, option: None };
+        board.roms = Roms { system: memory.add_rom(&bios), ..Roms::default() };
+        if let Some(rom) = &network_rom {
+            board.roms.network = memory.add_rom(rom);
+        }
         if !video_bios.is_empty() {
             board.roms.video = memory.add_rom(&video_bios);
             if self.video == VideoAdapter::Isa {
@@ -310,6 +368,16 @@ impl Builder {
             board.chips.fw_cfg.add_file("genroms/beigebox.rom", rom.clone());
             board.roms.option = memory.add_rom(&rom);
             board.attach_direct_boot();
+        }
+        for card in self.networks {
+            match card.slot {
+                NetworkSlot::Pci => board.chips.network.connect(Some(card.cable)),
+                NetworkSlot::Isa { .. } => {
+                    let (first, ports) = pc::ISA_NETWORK;
+                    board.attach(first, ports, Chip::IsaNetwork, 0);
+                    board.chips.isa_network.connect(Some(card.cable));
+                }
+            }
         }
         board.seal();
 
@@ -343,6 +411,70 @@ impl Builder {
             membrane: devices::sound::Membrane::default(),
         })
     }
+}
+
+/// The hardware address of the card on the PCI bus; address and interrupt of the one on the ISA bus.
+type Slots = (Option<[u8; 6]>, Option<([u8; 6], u8)>);
+
+fn slots(cards: &[NetworkCard]) -> Result<Slots, BuildError> {
+    let (mut pci, mut isa) = (None, None);
+    for card in cards {
+        if card.address[0] & 1 != 0 {
+            return Err(BuildError::Network("a network card's address is a group's: its first byte must be even"));
+        }
+        let taken = match card.slot {
+            NetworkSlot::Pci => pci.replace(card.address).is_some(),
+            NetworkSlot::Isa { irq } if matches!(irq, 3..=5 | 7 | 9..=11) => isa.replace((card.address, irq)).is_some(),
+            NetworkSlot::Isa { .. } => {
+                return Err(BuildError::Network("the ISA network card's interrupt must be 3, 4, 5, 7, 9, 10 or 11"));
+            }
+        };
+        if taken {
+            return Err(BuildError::Network("two network cards on one bus: there is one place on each of PCI and ISA"));
+        }
+    }
+    if let (Some(one), Some((other, _))) = (pci, isa)
+        && one == other
+    {
+        return Err(BuildError::Network("two network cards have the same address"));
+    }
+    Ok((pci, isa))
+}
+
+/// The ROM for the card on the PCI bus, grown to a power of two.
+fn network_rom(roms: Vec<Vec<u8>>, cards: &[NetworkCard]) -> Result<Option<Vec<u8>>, BuildError> {
+    let mut roms = roms.into_iter();
+    let Some(mut rom) = roms.next() else { return Ok(None) };
+    if roms.next().is_some() {
+        return Err(BuildError::OptionRom("is the second one: the network card carries one"));
+    }
+    if !cards.iter().any(|card| card.slot == NetworkSlot::Pci) {
+        return Err(BuildError::OptionRom("needs a network card on the PCI bus to sit on"));
+    }
+    if rom.len() > 0x4_0000 || rom.get(..2) != Some(&[0x55, 0xaa]) {
+        return Err(BuildError::OptionRom("must begin with 55h AAh and have at most 256 KiB"));
+    }
+    let data = rom.get(0x18..0x1a).map_or(0, |bytes| usize::from(u16::from_le_bytes([bytes[0], bytes[1]])));
+    match rom.get(data..data + 8) {
+        Some(b"PCIR\xec\x10\x29\x80") => {}
+        // A ROM for any card with this chip; it gets this one's name. The byte behind the jump of
+        // the header is there to keep the sum.
+        Some(b"PCIR\0\0\0\0") => {
+            let name = [0xec, 0x10, 0x29, 0x80];
+            rom[data + 4..data + 8].copy_from_slice(&name);
+            let sum = name.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+            if let Some(byte) = rom.get_mut(6) {
+                *byte = byte.wrapping_sub(sum);
+            }
+        }
+        _ => {
+            return Err(BuildError::OptionRom(
+                "is not for the PCI network card: it must name the PCI device 10EC:8029, or 0000:0000",
+            ));
+        }
+    }
+    rom.resize(rom.len().next_power_of_two().max(4096), 0xff);
+    Ok(Some(rom))
 }
 
 fn place_drives(board: &mut Board, drives: Vec<IdeDrive>) -> Result<(), BuildError> {

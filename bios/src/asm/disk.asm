@@ -1392,6 +1392,7 @@ cd_emulation_service:
 floppy_text     db "Booting from floppy...",13,10,0
 disk_text       db "Booting from hard disk...",13,10,0
 cd_text         db "Booting from CD...",13,10,0
+network_text    db "Booting from network...",13,10,0
 failed_text     db "Boot failed.",13,10,0
 nothing_text    db "No bootable device.",13,10,0
 
@@ -1435,6 +1436,8 @@ int19_body:
         je .disk
         cmp al,3
         je .cd
+        cmp al,4
+        je .network
 .next:
         call ebda
         pop cx
@@ -1498,6 +1501,23 @@ int19_body:
         mov bx,0x7c00
         xor ax,ax
         jmp boot_enter
+.network:
+        cmp dword [e_bev],0
+        je .next
+        mov si,network_text
+        call print
+        mov di,pnp_header       ; ES:DI: the PnP header
+        mov ax,0xf000
+        mov es,ax
+        sti
+        call far [e_bev]
+        cli
+        xor ax,ax
+        mov ss,ax
+        mov sp,0x7a00-2         ; the count of devices lies there
+        sti
+        cld
+        jmp .next
 .cd:
         cmp byte [e_cdtotal],0
         je .next

@@ -40,6 +40,8 @@ e_scratch       equ 0xc0        ; 64 bytes
 e_drives        equ 0x100       ; four entries of 32 bytes
 e_edd           equ 0x180       ; device parameter table extension, 16 bytes
 e_mousetemp     equ 0x1a0
+e_bev           equ 0x1a4       ; dword: entry of a ROM that boots from a network, or 0
+e_romsegment    equ 0x1a8       ; where an expansion ROM is copied to
 e_sector        equ 0x200       ; 512 bytes
 
 version_text    db 13,10,"Beigebox BIOS 0.1",13,10,0
@@ -148,6 +150,7 @@ cold:
         mov al,0x07
         out 0x80,al
         call option_roms
+        call network_rom
         call clock_to_ticks
         mov al,0x08
         out 0x80,al
@@ -670,6 +673,7 @@ video_rom:
         mov ax,EBDA_SEGMENT
         mov es,ax
         mov [es:e_rombdf],bx
+        mov word [es:e_romsegment],0xc000
         call pci_rom_copy
 .run:
         mov ax,0xc000
@@ -680,31 +684,35 @@ video_rom:
 .none:
         ret
 
-; Function BX has an expansion ROM: copy it to C0000
+; Function BX has an expansion ROM: copy it to the segment of e_romsegment; ES is the EBDA
 pci_rom_copy:
+        movzx ebp,word [es:e_romsegment]
         mov di,0x30
+        push bp
         mov ax,0xb10a
         call pci_core
+        pop bp
         mov edx,ecx
         and edx,0xfffff800
         jz .none
         mov ecx,edx
         or cl,1
+        push bp
         mov ax,0xb10d
         call pci_core
+        pop bp
+        movzx edi,bp
+        shl edi,4
         mov esi,edx
-        mov edi,0xc0000
         mov ecx,512
         call flat_copy
         push es
-        mov ax,0xc000
-        mov es,ax
+        mov es,bp
         cmp word [es:0],0xaa55
         jne .off
         movzx ecx,byte [es:2]
         shl ecx,9
         mov esi,edx
-        mov edi,0xc0000
         call flat_copy
 .off:
         pop es
@@ -713,6 +721,47 @@ pci_rom_copy:
         mov ax,0xb10d
         call pci_core
 .none:
+        ret
+
+; The ROM of the first Ethernet card on the PCI bus, at D0000, where the scan for ROMs has not found one
+network_rom:
+        mov ax,EBDA_SEGMENT
+        mov es,ax
+        mov dword [es:e_bev],0
+        mov ax,0xd000
+        mov ds,ax
+        cmp word [0],0xaa55
+        je .done
+        mov ecx,0x020000
+        mov si,0
+        mov ax,0xb103
+        call pci_core
+        jc .done
+        mov ax,EBDA_SEGMENT
+        mov es,ax
+        mov [es:e_rombdf],bx
+        mov word [es:e_romsegment],0xd000
+        call pci_rom_copy
+        mov ax,0xd000
+        call rom_run
+        mov ax,EBDA_SEGMENT
+        mov es,ax
+        mov word [es:e_rombdf],0
+        jc .done
+        ; the plug-and-play header may name a bootstrap entry
+        mov ax,0xd000
+        mov ds,ax
+        mov bx,[0x1a]
+        cmp dword [bx],0x506e5024       ; $PnP
+        jne .done
+        mov ax,[bx+0x1a]
+        or ax,ax
+        jz .done
+        mov [es:e_bev],ax
+        mov word [es:e_bev+2],0xd000
+.done:
+        mov ax,BDA
+        mov ds,ax
         ret
 
 ; Option ROMs on 2 KiB borders between C8000 and EFFFF (a longer display ROM is skipped)

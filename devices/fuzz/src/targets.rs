@@ -8,7 +8,7 @@ use devices::keyboard::KeyCode;
 use devices::network::{Echo, Network};
 use devices::storage::MemoryStorage;
 use devices::testing::Bench;
-use devices::{Attention, Device, Line, Width};
+use devices::{Attention, Device, Line, Time, Width};
 
 /// A random walk, and every third time a damaged saved state.
 fn chip(data: &[u8], make: &dyn Fn() -> Box<dyn Device>) {
@@ -150,10 +150,10 @@ fn vga_render(data: &[u8]) {
 struct Noise(Vec<Vec<u8>>);
 
 impl Network for Noise {
-    fn send(&mut self, frame: &[u8]) {
+    fn send(&mut self, _now: Time, frame: &[u8]) {
         assert!(frame.len() <= 0x1_0000);
     }
-    fn receive(&mut self) -> Option<Vec<u8>> {
+    fn receive(&mut self, _now: Time) -> Option<Vec<u8>> {
         self.0.pop()
     }
 }

@@ -6,6 +6,7 @@ mod doctor;
 mod document;
 mod drives;
 mod image;
+mod net;
 mod options;
 mod presets;
 mod qemu;

@@ -201,6 +201,9 @@ pub(crate) struct Run {
     #[arg(long, help_heading = "Machine")]
     pub(crate) reset_on_triple_fault: bool,
 
+    #[command(flatten)]
+    pub(crate) net: crate::net::NetOptions,
+
     /// Where the screen is shown; several with commas between them. `auto` unless said, or `none`
     /// with --vnc.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "WHERE", help_heading = "Input and output")]

@@ -518,6 +518,10 @@ impl Translation {
             "usb-kbd" | "usb-mouse" | "usb-tablet" | "qemu-xhci" | "nec-usb-xhci" | "piix3-usb-uhci" | "usb-ehci" => {
                 self.note(format!("-device {text}: the board has no USB; keyboard and mouse are PS/2"));
             }
+            "ne2k_pci" => {}
+            "e1000" | "rtl8139" | "pcnet" | "virtio-net-pci" | "virtio-net" => {
+                self.note(format!("-device {text}: the network card is an ne2k_pci"));
+            }
             "virtio-rng-pci" | "virtio-balloon-pci" | "pvpanic" | "i6300esb" => {
                 self.note(format!("-device {text}: left out"));
             }
@@ -531,10 +535,47 @@ impl Translation {
         Ok(())
     }
 
+    /// `-nic`, `-net` and `-netdev`: the card is always the one on the PCI bus, or the one on the ISA
+    /// bus when its model is named.
     fn network(&mut self, flag: &str, text: &str) {
-        if text != "none" {
-            self.note(format!("-{flag} {text}: the board has no network card"));
+        let properties = properties(text, "type");
+        let get = |wanted: &str| properties.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+        let mut card = match get("type").unwrap_or_default() {
+            "none" | "nic" => return,
+            "user" => "user".to_owned(),
+            "socket" => match (get("connect"), get("listen")) {
+                (Some(at), _) => format!("socket={at}"),
+                (None, Some(at)) => format!("socket=listen:{at}"),
+                (None, None) => return self.note(format!("-{flag} {text}: only sockets with connect= or listen=")),
+            },
+            _ => return self.note(format!("-{flag} {text}: no such network; there are user and socket")),
+        };
+        if matches!(get("restrict"), Some("on" | "yes" | "y")) {
+            card += ",restrict";
         }
+        if let Some(address) = get("mac") {
+            card += &format!(",mac={address}");
+        }
+        match get("model") {
+            Some("ne2k_isa") => card += ",model=isa",
+            None | Some("ne2k_pci") => {}
+            Some(model) => self.note(format!("-{flag} {text}: no {model}; the card is an ne2k_pci")),
+        }
+        for (name, value) in &properties {
+            match name.as_str() {
+                "hostfwd" => match value.split_once('-') {
+                    Some((host, guest)) => {
+                        let guest = guest.trim_start_matches(':');
+                        self.set("forward", format!("{host}:{guest}"));
+                    }
+                    None => self.note(format!("-{flag} {text}: hostfwd={value} has no guest's side")),
+                },
+                "tftp" => self.set("tftp", value),
+                "bootfile" => self.set("boot-file", value),
+                _ => {}
+            }
+        }
+        self.set("net", card);
     }
 
     fn finish(mut self) -> Result<Parsed, Failure> {
@@ -651,6 +692,17 @@ mod tests {
         assert_eq!(options.debug_exit, 0x501);
         assert_eq!(options.memory, 1 << 30);
         assert_eq!(options.disk[0].path, Path::new("disk.img"));
+    }
+
+    #[test]
+    fn networks() {
+        let options = run("-nic user,model=ne2k_isa,mac=52:54:00:00:00:09,hostfwd=tcp::2222-:22,tftp=d,bootfile=b");
+        assert_eq!((options.net.net.len(), options.net.forward.len()), (1, 1));
+        assert_eq!(options.net.forward, [crate::net::forward("tcp:127.0.0.1:2222:22").unwrap()]);
+        assert_eq!(options.net.net, [crate::net::card("user,model=isa,mac=52:54:00:00:00:09").unwrap()]);
+        let options = run("-netdev socket,id=n,connect=127.0.0.1:99 -device ne2k_pci,netdev=n");
+        assert_eq!(options.net.net, [crate::net::card("socket=127.0.0.1:99").unwrap()]);
+        assert!(run("-nic none").net.net.is_empty());
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(crate) fn run(mut options: Run) -> Result<u8, Failure> {
         ClockMode::Instructions => false,
         ClockMode::Auto => {
             let attended = std::io::stdin().is_terminal() || places.is_shown() || options.vnc.is_some();
-            attended && !scripted
+            options.net.is_live() || attended && !scripted
         }
     };
     let changes_discs = rules.iter().any(|rule| matches!(rule.action, Action::Disc(_)));
@@ -342,7 +342,8 @@ pub(crate) fn check(options: &Run) -> Result<(), Failure> {
         return bad("more than four of --disk and --cdrom: the two IDE channels carry two drives each");
     }
     let has_drive = options.demo || !(options.floppy.is_empty() && options.disk.is_empty() && options.cdrom.is_empty());
-    if !direct && !has_drive && options.bios.is_none() {
+    let boots_network = options.net.has_card() && options.boot.is_some();
+    if !direct && !has_drive && !boots_network && options.bios.is_none() {
         return Err(Failure::new(2, "nothing to boot; give an IMAGE, --disk, --cdrom, --floppy, --kernel or --load"));
     }
     let terminal = options.display.contains(&Display::Terminal);
@@ -477,6 +478,7 @@ pub(crate) fn build(options: &Run, follows_host: bool, changes_discs: bool) -> R
     if let Some(payload) = payload(options)? {
         builder = builder.direct_boot(payload);
     }
+    builder = crate::net::fit(builder, options)?;
     builder.build().map_err(|error| {
         let file = options.kernel.as_ref().or(options.load.as_ref().map(|load| &load.path));
         let text = match (&error, file) {

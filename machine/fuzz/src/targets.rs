@@ -2,15 +2,19 @@
 //! firmware is noise that likes ports.
 
 use crate::driver::{Source, Target};
+use beigebox::host::net::{Datagrams, Dump, Outside, Stream, UserConfig, UserNetwork};
 use beigebox::loader::{MemoryLayout, Module, Payload, recognise};
-use beigebox::{Machine, MemoryStorage, Model};
+use beigebox::{Machine, MemoryStorage, Model, Network, Time};
 use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddrV4;
 
 /// All targets.
 pub const TARGETS: &[Target] = &[
     Target { name: "loader", run: loader },
     Target { name: "snapshot", run: snapshot },
     Target { name: "board", run: board },
+    Target { name: "nat", run: nat },
 ];
 
 const RAM: u64 = 4 << 20;
@@ -290,4 +294,204 @@ fn snapshot(data: &[u8]) {
         pc.reset();
         pc.run_limited(100_000, 50);
     });
+}
+
+/// A host on which anything happens.
+struct Noise(u64);
+
+impl Noise {
+    fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        self.0 >> 33
+    }
+    fn error<T>(&mut self) -> io::Result<T> {
+        let kinds = [io::ErrorKind::WouldBlock, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
+        Err(kinds[(self.bits() % 3) as usize].into())
+    }
+}
+
+impl Outside for Noise {
+    fn connect(&mut self, to: SocketAddrV4) -> io::Result<Box<dyn Stream>> {
+        assert!(!to.ip().is_multicast() && !to.ip().is_broadcast());
+        if self.bits() % 8 == 0 { self.error() } else { Ok(Box::new(Noise(self.bits()))) }
+    }
+    fn datagrams(&mut self) -> io::Result<Box<dyn Datagrams>> {
+        if self.bits() % 8 == 0 { self.error() } else { Ok(Box::new(Noise(self.bits()))) }
+    }
+}
+impl Stream for Noise {
+    fn is_connected(&mut self) -> io::Result<bool> {
+        if self.bits() % 16 == 0 { self.error() } else { Ok(self.bits() % 2 == 0) }
+    }
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.bits() % 3 == 0 { self.error() } else { Ok((self.bits() as usize % 3000).min(buffer.len())) }
+    }
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bits() % 3 == 0 { self.error() } else { Ok((self.bits() as usize % 3000).min(bytes.len())) }
+    }
+    fn finish(&mut self) {}
+}
+impl Datagrams for Noise {
+    fn send(&mut self, _: &[u8], _: SocketAddrV4) -> io::Result<()> {
+        if self.bits() % 8 == 0 { self.error() } else { Ok(()) }
+    }
+    fn receive(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddrV4)> {
+        let from = SocketAddrV4::new([127, 0, 0, 1].into(), (self.bits() % 4) as u16 + 52);
+        (self.bits() % 2 == 0).then(|| ((self.bits() as usize % 9000).min(buffer.len()), from))
+    }
+}
+
+/// A folder for the boot server, the same for all cases of a process.
+fn folder() -> std::path::PathBuf {
+    let path = std::env::temp_dir().join(format!("beigebox-fuzz-{}", std::process::id()));
+    // Where it cannot be made, the network says so and the case is over.
+    let _ = std::fs::create_dir_all(&path);
+    let _ = std::fs::write(path.join("f"), vec![7; 5000]);
+    path
+}
+
+fn sum(bytes: &[u8], start: u32) -> u16 {
+    let words = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | pair.get(1).copied().map_or(0, u32::from));
+    let mut sum = start + words.sum::<u32>();
+    while sum >> 16 != 0 {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !sum as u16
+}
+
+/// A message of one of the protocols that the gateway speaks, then with some bytes changed.
+fn message(source: &mut Source<'_>, port: u16) -> Vec<u8> {
+    let mut message = match port {
+        67 => {
+            let mut message = vec![0; 236];
+            message[..3].copy_from_slice(&[1, 1, 6]);
+            message[28..34].copy_from_slice(&[0x52, 0x54, 0, 0, 0, source.below(20) as u8]);
+            message.extend([0x63, 0x82, 0x53, 0x63, 53, 1, source.below(9) as u8, 50, 4, 10, 0, 2, 15, 255]);
+            message
+        }
+        69 => [&[0, source.below(6) as u8][..], b"f\0octet\0blksize\x00", b"900\0tsize\x000\0"].concat(),
+        53 => b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x04host\0\0\x01\0\x01".to_vec(),
+        80 => b"GET /f HTTP/1.1\r\nRange: bytes=5-9\r\n\r\n".to_vec(),
+        _ => [&[0, 4][..], &(source.below(9) as u16).to_be_bytes()].concat(),
+    };
+    for _ in 0..source.below(4) {
+        let at = source.below(message.len() as u64) as usize;
+        message[at] = source.bits() as u8;
+    }
+    if source.once_in(4) {
+        message.truncate(source.below(message.len() as u64 + 1) as usize);
+    }
+    message
+}
+
+/// A frame: mostly one that gets past the first checks.
+fn frame(source: &mut Source<'_>) -> Vec<u8> {
+    const GATEWAY: [u8; 6] = [0x52, 0x55, 10, 0, 2, 2];
+    let mut frame = if source.once_in(4) { vec![0xff; 6] } else { GATEWAY.to_vec() };
+    frame.extend([0x52, 0x54, 0, 0, 0, source.below(4) as u8]);
+    if source.once_in(10) {
+        frame.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, source.below(3) as u8]);
+        frame.extend((0..20).map(|_| source.bits() as u8));
+        return frame;
+    }
+    let from = [10, 0, 2, 15 + source.below(3) as u8];
+    let to = source.pick(&[[10, 0, 2, 2], [10, 0, 2, 3], [10, 0, 2, 2], [93, 184, 216, 34], [255; 4], [127, 0, 0, 1]]);
+    let protocol = source.pick(&[6u8, 17, 17, 6, 1, 99]);
+    let port = source.pick(&[53u16, 67, 69, 80, 443, 0xc000, 0xc001, 80]);
+    let here = (3000 + source.below(6)) as u16;
+    let content = message(source, port);
+    let mut body = Vec::new();
+    match protocol {
+        6 => {
+            body.extend(here.to_be_bytes());
+            body.extend(port.to_be_bytes());
+            body.extend((source.below(5000) as u32).to_be_bytes());
+            body.extend((source.bits() as u32).to_be_bytes());
+            let flags = source.pick(&[2u8, 2, 0x10, 0x18, 0x11, 4, 0x12, 0x3f]);
+            body.extend([0x50, flags, 0x20, 0, 0, 0, 0, 0]);
+            if flags & 0x18 == 0x18 {
+                body.extend(&content);
+            }
+        }
+        17 => {
+            body.extend(here.to_be_bytes());
+            body.extend(port.to_be_bytes());
+            body.extend((content.len() as u16 + 8).to_be_bytes());
+            body.extend([0, 0]);
+            body.extend(&content);
+        }
+        _ => body.extend([&[8, 0, 0, 0][..], &content].concat()),
+    }
+    if protocol == 6 {
+        let pseudo = [&from[..], &to, &[0, 6], &(body.len() as u16).to_be_bytes()].concat();
+        let value = sum(&body, u32::from(!sum(&pseudo, 0)));
+        body[16..18].copy_from_slice(&value.to_be_bytes());
+    }
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0];
+    packet[2..4].copy_from_slice(&(body.len() as u16 + 20).to_be_bytes());
+    packet.extend(from);
+    packet.extend(to);
+    let value = sum(&packet, 0);
+    packet[10..12].copy_from_slice(&value.to_be_bytes());
+    frame.extend([8, 0]);
+    frame.extend(packet);
+    frame.extend(body);
+    for _ in 0..source.below(8) / 6 {
+        let at = source.below(frame.len() as u64) as usize;
+        frame[at] = source.bits() as u8;
+    }
+    frame
+}
+
+/// Frames of a hostile guest into the NAT, over a host on which anything happens; what goes over
+/// the cable is also written down, and the dump read again.
+fn nat(data: &[u8]) {
+    let mut source = Source::new(data);
+    let config = UserConfig {
+        isolated: source.once_in(4),
+        nameserver: (!source.once_in(3)).then(|| "127.0.0.1:53".parse().expect("an address")),
+        boot_folder: (!source.once_in(3)).then(folder),
+        boot_file: Some("f".into()),
+        forwards: Vec::new(),
+    };
+    let Ok(network) = UserNetwork::over(config, Box::new(Noise(source.bits()))) else { return };
+    let sink = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let mut network = Dump::new(Box::new(network), Sink(sink.clone())).expect("memory takes all");
+    let (mut now, mut frames) = (0, 0);
+    for _ in 0..source.below(200) {
+        let longest = source.pick(&[1, 1000, 1_000_000, 1_000_000_000, 500_000_000_000]);
+        now += source.below(longest);
+        if source.once_in(20) {
+            let noise: Vec<u8> = (0..source.below(2000)).map(|_| source.bits() as u8).collect();
+            network.send(Time(now), &noise);
+        } else {
+            network.send(Time(now), &frame(&mut source));
+        }
+        frames += 1;
+        for _ in 0..source.below(6) {
+            if let Some(frame) = network.receive(Time(now)) {
+                assert!((14..=1514).contains(&frame.len()));
+                frames += 1;
+            }
+        }
+    }
+    let dump = sink.lock().expect("nobody panicked");
+    let mut at = 24;
+    for _ in 0..frames {
+        let length = u32::from_le_bytes(dump[at + 8..at + 12].try_into().expect("four bytes")) as usize;
+        at += 16 + length;
+    }
+    assert_eq!(at, dump.len());
+}
+
+struct Sink(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("nobody panicked").extend(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -1,6 +1,7 @@
 //! What the host lends to the machine: disk images in its files, pictures, and where sound goes.
 
 pub mod image;
+pub mod net;
 mod png;
 pub mod sound;
 
