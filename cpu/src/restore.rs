@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn impossible_states_are_refused_and_change_nothing() {
-        let damages: [(&str, fn(&mut CpuState)); 24] = [
+        type Damage = (&'static str, fn(&mut CpuState));
+        let damages: [Damage; 24] = [
             ("model", |cpu| cpu.model = Model::I286),
             ("rate of the time-stamp counter", |cpu| cpu.tsc_per_tick = 0),
             ("registers", |cpu| cpu.gpr.set(gpr::SP, 1 << 32)),

@@ -45,7 +45,7 @@ fn writer() {
     loop {
         let (first, count) = place(number);
         image.write(first * 512, &number.to_le_bytes().repeat(64 * count as usize)).unwrap();
-        if mix(number ^ 0x5555) % 12 == 0 {
+        if mix(number ^ 0x5555).is_multiple_of(12) {
             image.flush().unwrap();
             writeln!(out, "flushed {number}").unwrap();
         }

@@ -343,7 +343,7 @@ fn check(file: &Path, repair: bool, backing: Vec<PathBuf>) -> Result<u8, Failure
 }
 
 fn resize(file: &Path, format: Option<Format>, size: u64, shrink: bool, backing: Vec<PathBuf>) -> Result<u8, Failure> {
-    if size % 512 != 0 || size == 0 {
+    if !size.is_multiple_of(512) || size == 0 {
         return Err(bad(file, "the size must be a multiple of 512, and not 0"));
     }
     let options = ImageOptions { format, backing, ..ImageOptions::new(Mode::Write) };

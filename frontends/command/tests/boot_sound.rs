@@ -26,5 +26,5 @@ fn linux_plays_through_snd_sb16() {
     assert_eq!(outcome.code, 0, "{}", outcome.report());
     assert!(outcome.serial.contains("Sound Blaster 16"), "{}", outcome.report());
     let bytes = std::fs::read(&path).unwrap();
-    assert!(bytes.len() > 44 + 48_000 * 4 && bytes.len() % 4 == 0, "{} bytes of WAV", bytes.len());
+    assert!(bytes.len() > 44 + 48_000 * 4 && bytes.len().is_multiple_of(4), "{} bytes of WAV", bytes.len());
 }

@@ -30,6 +30,9 @@ fn damaged<T>(field: &'static str, value: u64, problem: &'static str) -> Result<
     Err(FormatError::Damaged { field, value, problem })
 }
 
+/// Opens an extent by its name.
+pub type OpenExtent<'a> = dyn FnMut(&str) -> Result<Box<dyn Backing>, FormatError> + 'a;
+
 /// A sparse extent.
 struct Sparse {
     file: Box<dyn Backing>,
@@ -111,7 +114,7 @@ impl Sparse {
             return Err(FormatError::Unsupported(format!("compression method {method} is not supported")));
         }
         let mut descriptor = None;
-        if descriptor_at != 0 && descriptor_sectors * SECTOR <= LARGEST_DESCRIPTOR {
+        if descriptor_at != 0 && descriptor_sectors <= LARGEST_DESCRIPTOR / SECTOR {
             let mut text = vec![0; (descriptor_sectors * SECTOR) as usize];
             file.read_at(descriptor_at.saturating_mul(SECTOR), &mut text)?;
             let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
@@ -233,10 +236,7 @@ impl Vmdk {
     ///
     /// # Errors
     /// When it is damaged, or a difference to another image.
-    pub fn open(
-        mut file: Box<dyn Backing>,
-        extents: &mut dyn FnMut(&str) -> Result<Box<dyn Backing>, FormatError>,
-    ) -> Result<Vmdk, FormatError> {
+    pub fn open(mut file: Box<dyn Backing>, extents: &mut OpenExtent<'_>) -> Result<Vmdk, FormatError> {
         let mut head = [0; 32];
         file.read_at(0, &mut head)?;
         if head.starts_with(MAGIC) {
@@ -277,7 +277,7 @@ impl Vmdk {
             let extent = match kind {
                 "ZERO" => Extent::Zero,
                 "FLAT" | "VMFS" => {
-                    let start = quoted.last().and_then(|rest| rest.trim().parse::<u64>().ok()).unwrap_or(0);
+                    let start = quoted.clone().nth(2).and_then(|rest| rest.trim().parse::<u64>().ok()).unwrap_or(0);
                     let file = extents(name)?;
                     let start = start.saturating_mul(SECTOR);
                     if start.saturating_add(length) > file.len() {

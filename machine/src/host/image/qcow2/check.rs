@@ -146,7 +146,7 @@ impl Qcow2 {
         let mut order: Vec<(u64, (u64, bool))> = tables.into_iter().collect();
         order.sort_unstable();
         for (offset, (weight, active)) in order {
-            if offset % self.cluster() != 0 || offset >= length {
+            if !offset.is_multiple_of(self.cluster()) || offset >= length {
                 report.hopeless(format!("an L1 entry points to {offset:#x}, where no table can be"));
                 continue;
             }
@@ -182,7 +182,7 @@ impl Qcow2 {
         for at in 0..self.l1.len() {
             let entry = self.l1.get(at).copied().unwrap_or(0);
             let table = entry & OFFSET;
-            if table == 0 || table % self.cluster() != 0 || table >= self.file.len() {
+            if table == 0 || !table.is_multiple_of(self.cluster()) || table >= self.file.len() {
                 continue;
             }
             let count = self.refcount(table >> self.bits())?;

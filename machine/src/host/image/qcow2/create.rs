@@ -159,7 +159,8 @@ impl Qcow2 {
         let mut at = old;
         while at < shown {
             let n = (self.cluster() - at % self.cluster()).min(shown - at);
-            if at % self.cluster() == 0 && self.header.version >= 3 && self.raw_entry(at >> self.bits())? == 0 {
+            if at.is_multiple_of(self.cluster()) && self.header.version >= 3 && self.raw_entry(at >> self.bits())? == 0
+            {
                 self.set_entry(at >> self.bits(), ZERO)?;
             } else {
                 self.write_range(at, zeros.get(..n as usize).unwrap_or_default())?;

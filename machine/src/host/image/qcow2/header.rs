@@ -127,7 +127,7 @@ impl Header {
             header.autoclear = be64(&head, 88);
             header.refcount_order = be32(&head, 96);
             header_length = be32(&head, 100).into();
-            if !(104..=header.cluster()).contains(&header_length) || header_length % 8 != 0 {
+            if !(104..=header.cluster()).contains(&header_length) || !header_length.is_multiple_of(8) {
                 return damaged("header_length", header_length, "must be a multiple of 8 and lie in the first cluster");
             }
             if header.refcount_order > 6 {
@@ -273,7 +273,7 @@ impl Header {
 
 /// Checks where a table begins: at a cluster, behind the header, inside of the file.
 pub(super) fn check_table(field: &'static str, offset: u64, cluster: u64, length: u64) -> Result<(), FormatError> {
-    if offset == 0 || offset % cluster != 0 {
+    if offset == 0 || !offset.is_multiple_of(cluster) {
         return damaged(field, offset, "must be a multiple of the cluster size and not 0");
     }
     if offset >= length {

@@ -51,6 +51,9 @@ const INFLATED: usize = 8;
 
 type Result<T> = std::result::Result<T, FormatError>;
 
+/// Opens the backing file that an image names, or leaves it out.
+pub type OpenBacking<'a> = dyn FnMut(&BackingName) -> Result<Option<Box<dyn Storage>>> + 'a;
+
 /// What the file holds for a cluster of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Entry {
@@ -107,11 +110,7 @@ impl Qcow2 {
     ///
     /// # Errors
     /// When the image is damaged, or uses what is not supported; it is unchanged then.
-    pub fn open(
-        file: Box<dyn Backing>,
-        writable: bool,
-        backing: &mut dyn FnMut(&BackingName) -> Result<Option<Box<dyn Storage>>>,
-    ) -> Result<Qcow2> {
+    pub fn open(file: Box<dyn Backing>, writable: bool, backing: &mut OpenBacking<'_>) -> Result<Qcow2> {
         let mut image = Qcow2::open_unchecked(file, writable, backing)?;
         if writable {
             image.load_refcounts()?;
@@ -126,20 +125,13 @@ impl Qcow2 {
     ///
     /// # Errors
     /// As [`Qcow2::open`], but a mark of corruption is no hindrance.
-    pub fn open_to_repair(
-        file: Box<dyn Backing>,
-        backing: &mut dyn FnMut(&BackingName) -> Result<Option<Box<dyn Storage>>>,
-    ) -> Result<Qcow2> {
+    pub fn open_to_repair(file: Box<dyn Backing>, backing: &mut OpenBacking<'_>) -> Result<Qcow2> {
         let mut image = Qcow2::open_unchecked(file, false, backing)?;
         image.writable = true;
         Ok(image)
     }
 
-    fn open_unchecked(
-        mut file: Box<dyn Backing>,
-        writable: bool,
-        backing: &mut dyn FnMut(&BackingName) -> Result<Option<Box<dyn Storage>>>,
-    ) -> Result<Qcow2> {
+    fn open_unchecked(mut file: Box<dyn Backing>, writable: bool, backing: &mut OpenBacking<'_>) -> Result<Qcow2> {
         let header = Header::read(&mut *file)?;
         if writable && header.incompatible & incompatible::CORRUPT != 0 {
             return Err(FormatError::Unsupported(
@@ -303,7 +295,7 @@ impl Qcow2 {
             return Ok(Entry::Compressed(offset, (sectors + 1) * 512 - offset % 512));
         }
         let offset = raw & OFFSET;
-        if offset % self.cluster() != 0 {
+        if !offset.is_multiple_of(self.cluster()) {
             return damaged("L2 entry", raw, "does not point to the beginning of a cluster");
         }
         if offset != 0 && offset >= self.file.len() && raw & ZERO == 0 {
@@ -754,7 +746,7 @@ impl Qcow2 {
             deflate(data)
         };
         let index = offset >> self.bits();
-        if offset % cluster != 0
+        if !offset.is_multiple_of(cluster)
             || data.len() as u64 != cluster
             || packed.len() as u64 + 512 >= cluster
             || self.raw_entry(index)? != 0
