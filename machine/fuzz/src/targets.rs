@@ -313,31 +313,31 @@ impl Noise {
 impl Outside for Noise {
     fn connect(&mut self, to: SocketAddrV4) -> io::Result<Box<dyn Stream>> {
         assert!(!to.ip().is_multicast() && !to.ip().is_broadcast());
-        if self.bits() % 8 == 0 { self.error() } else { Ok(Box::new(Noise(self.bits()))) }
+        if self.bits().is_multiple_of(8) { self.error() } else { Ok(Box::new(Noise(self.bits()))) }
     }
     fn datagrams(&mut self) -> io::Result<Box<dyn Datagrams>> {
-        if self.bits() % 8 == 0 { self.error() } else { Ok(Box::new(Noise(self.bits()))) }
+        if self.bits().is_multiple_of(8) { self.error() } else { Ok(Box::new(Noise(self.bits()))) }
     }
 }
 impl Stream for Noise {
     fn is_connected(&mut self) -> io::Result<bool> {
-        if self.bits() % 16 == 0 { self.error() } else { Ok(self.bits() % 2 == 0) }
+        if self.bits().is_multiple_of(16) { self.error() } else { Ok(self.bits().is_multiple_of(2)) }
     }
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.bits() % 3 == 0 { self.error() } else { Ok((self.bits() as usize % 3000).min(buffer.len())) }
+        if self.bits().is_multiple_of(3) { self.error() } else { Ok((self.bits() as usize % 3000).min(buffer.len())) }
     }
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.bits() % 3 == 0 { self.error() } else { Ok((self.bits() as usize % 3000).min(bytes.len())) }
+        if self.bits().is_multiple_of(3) { self.error() } else { Ok((self.bits() as usize % 3000).min(bytes.len())) }
     }
     fn finish(&mut self) {}
 }
 impl Datagrams for Noise {
     fn send(&mut self, _: &[u8], _: SocketAddrV4) -> io::Result<()> {
-        if self.bits() % 8 == 0 { self.error() } else { Ok(()) }
+        if self.bits().is_multiple_of(8) { self.error() } else { Ok(()) }
     }
     fn receive(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddrV4)> {
         let from = SocketAddrV4::new([127, 0, 0, 1].into(), (self.bits() % 4) as u16 + 52);
-        (self.bits() % 2 == 0).then(|| ((self.bits() as usize % 9000).min(buffer.len()), from))
+        self.bits().is_multiple_of(2).then(|| ((self.bits() as usize % 9000).min(buffer.len()), from))
     }
 }
 
