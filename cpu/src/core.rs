@@ -289,9 +289,17 @@ impl<'e> Core<'_, 'e> {
         let mut at = linear;
         let last = linear.wrapping_add(size - 1);
         loop {
-            let physical = self.translate(self.wrap_linear(at), access, user)?;
             let upto = (PAGE - at % PAGE).min(last.wrapping_sub(at).wrapping_add(1));
-            self.may_touch(physical, upto, access)?;
+            let place = self.wrap_linear(at);
+            // What a real access would not walk for must not walk here either: the tables may
+            // have changed since.
+            match self.env.tlb.known(place, user).filter(|(_, is_writable)| *is_writable || access == Access::Read) {
+                Some((page, _)) => self.may_touch_page(page, place, upto, access)?,
+                None => {
+                    let physical = self.translate(place, access, user)?;
+                    self.may_touch(physical, upto, access)?;
+                }
+            }
             if last.wrapping_sub(at) < PAGE - at % PAGE {
                 return Ok(());
             }
@@ -307,14 +315,17 @@ impl<'e> Core<'_, 'e> {
         match self.env.memory.backing(physical) {
             Backing::Mmio if is_passive(physical) => Ok(()),
             Backing::Mmio => Err(self.step()),
-            Backing::Ram(page) if access == Access::Write && !self.env.code_stores => {
-                if self.env.memory.holds_code(page, physical, size) {
-                    return Err(self.step());
-                }
-                Ok(())
-            }
-            _ => Ok(()),
+            Backing::Ram(page) => self.may_touch_page(page, physical, size, access),
+            Backing::Rom(_) => Ok(()),
         }
+    }
+    /// As [`Core::may_touch`], for plain memory.
+    fn may_touch_page(&mut self, page: HostPage, address: u64, size: u64, access: Access) -> Result<(), Fault> {
+        let env = &self.env;
+        if access == Access::Write && !env.stepping && !env.code_stores && env.memory.holds_code(page, address, size) {
+            return Err(self.step());
+        }
+        Ok(())
     }
 
     #[cold]

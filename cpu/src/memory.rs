@@ -5,7 +5,7 @@
 //! a little slack behind them exist, so that the processor's memory path needs no bounds check.
 #![allow(unsafe_code, reason = "guest RAM: see the module documentation")]
 
-use std::collections::HashMap;
+use crate::hash::Map;
 use std::fmt;
 use std::ptr::NonNull;
 
@@ -149,7 +149,7 @@ pub struct GuestMemory {
     /// Per page: whether it holds code that an engine has translated.
     has_code: Vec<bool>,
     /// Which bytes of those pages are code.
-    code: HashMap<u32, CodeBits>,
+    code: Map<u32, CodeBits>,
     /// Writes that hit code since `take_code_writes`.
     code_writes: Vec<CodeWrite>,
     /// Per page of video memory: written since `take_video_dirty`.
@@ -216,7 +216,7 @@ impl GuestMemory {
             regions: Vec::new(),
             main: NO_REGION,
             has_code: vec![false; bytes / PAGE as usize],
-            code: HashMap::new(),
+            code: Map::default(),
             code_writes: Vec::new(),
             video_dirty: vec![true; video.pages as usize],
             map_epoch: 0,
@@ -498,6 +498,16 @@ impl GuestMemory {
             code.bits.fill(0);
             code.is_empty = true;
             code.writes = 0;
+        }
+    }
+    /// The engine has dropped translations of `length` bytes at `offset` of `page`, but not all in
+    /// that page, and is about to mark what is left of them.
+    pub fn unmark_bytes(&mut self, page: HostPage, offset: u64, length: u64) {
+        let index = self.index(page) as u32;
+        if let Some(code) = self.code.get_mut(&index) {
+            for (word, mask) in CodeBits::words(offset, length) {
+                code.bits[word] &= !mask;
+            }
         }
     }
     /// The engine has dropped all its translations of code in `page`.

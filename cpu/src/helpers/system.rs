@@ -198,7 +198,8 @@ pub fn write_cr0(core: &mut Core<'_, '_>, value: u64) -> Result<(), Fault> {
         core.cpu.pdpte = mmu::load_pdptes(core, core.cpu.cr3)?;
     }
     core.cpu.cr0 = value;
-    if changed & (cr0::PE | cr0::PG | cr0::WP) != 0 {
+    // Without paging, addresses mean the same on both sides of a change of PE.
+    if changed & (cr0::PG | cr0::WP) != 0 {
         flush_all(core);
     }
     segments::refresh(core);

@@ -10,6 +10,7 @@ use crate::core::{Access, Core, Env, Fault, INDIRECT, LEFT, Leave, SLOW};
 use crate::decode::{Decoded, Lowered, MAX_LENGTH, decode};
 use crate::engine::{Engine, Exit};
 use crate::flags::bits;
+use crate::hash::Map;
 use crate::helpers::{debug, interrupts};
 use crate::insn::Mnemonic;
 use crate::memory::{Backing, CodeWrite, GuestMemory, HostPage, PAGE};
@@ -18,8 +19,6 @@ use crate::state::{Activity, CpuState, Exception, Mode, Seg, Shadow};
 use crate::tlb::Tlb;
 pub use handlers::Ways;
 use handlers::{Chain, FUEL, Target, run_chains};
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use tier::{Alone, Native, Place, Tier};
 
 /// Most operations in a block; bounds the depth of the handler chain.
@@ -34,33 +33,6 @@ const CONTEXTS: usize = 64;
 const MAX_BLOCKS: usize = 1 << 17;
 /// Block entries remembered for reports.
 const TRAIL: usize = 32;
-
-/// Mixes the few words of a key; the keys are not chosen by an adversary who could profit from
-/// collisions beyond slowing down his own machine.
-#[derive(Default)]
-struct Mix(u64);
-
-impl Hasher for Mix {
-    fn finish(&self) -> u64 {
-        self.0 ^ self.0 >> 32
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for &b in bytes {
-            self.write_u64(u64::from(b));
-        }
-    }
-    fn write_u16(&mut self, v: u16) {
-        self.write_u64(u64::from(v));
-    }
-    fn write_u32(&mut self, v: u32) {
-        self.write_u64(u64::from(v));
-    }
-    fn write_u64(&mut self, v: u64) {
-        self.0 = (self.0.rotate_left(5) ^ v).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-}
-
-type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
 
 struct Block {
     /// `None` when it is no more.
@@ -79,6 +51,28 @@ impl Block {
         let first = (self.key.page == page).then_some((u32::from(self.key.offset), u32::from(self.bytes[0])));
         let second = (self.second == Some(page)).then_some((0, u32::from(self.bytes[1])));
         first.into_iter().chain(second)
+    }
+}
+
+/// Bytes `first..end` of a page that a block was made of.
+#[derive(Clone, Copy)]
+struct Part {
+    index: u32,
+    first: u16,
+    end: u16,
+}
+
+impl Part {
+    /// Whether the block still is what it was: its number may have been given to another since.
+    fn is_live(self, blocks: &[Block], page: HostPage) -> bool {
+        let block = &blocks[self.index as usize];
+        block.chain.is_some() && block.parts_in(page).any(|part| part == self.range())
+    }
+    fn range(self) -> (u32, u32) {
+        (u32::from(self.first), u32::from(self.end - self.first))
+    }
+    fn meets(self, first: u32, end: u32) -> bool {
+        u32::from(self.first) < end && first < u32::from(self.end)
     }
 }
 
@@ -136,7 +130,7 @@ pub struct Interpreter {
     blocks: Vec<Block>,
     free: Vec<u32>,
     map: Map<Place, u32>,
-    pages: Map<HostPage, Vec<u32>>,
+    pages: Map<HostPage, Vec<Part>>,
     ways: Option<Ways>,
     contexts: Box<[Context]>,
     /// The number that the next new context gets.
@@ -263,30 +257,56 @@ impl Interpreter {
         }
     }
 
+    /// Remembers that a block has bytes in `page`.
+    fn note_part(&mut self, page: HostPage, part: Part) {
+        let list = self.pages.entry(page).or_default();
+        if list.len() == list.capacity() {
+            // Before it grows: blocks that ended because of another page are still in it, some of
+            // which have come back.
+            list.retain(|part| part.is_live(&self.blocks, page));
+            list.sort_unstable_by_key(|part| (part.index, part.first));
+            list.dedup_by_key(|part| (part.index, part.first));
+            list.reserve(list.len() + 4);
+        }
+        list.push(part);
+    }
+
     /// Drops the blocks whose code was overwritten.
     fn apply_code_writes<T: Tier>(&mut self, tier: &mut T, memory: &mut GuestMemory, ways: &mut Ways) {
         for write in memory.take_code_writes() {
             let CodeWrite { page, offset, length } = write;
-            let list = self.pages.remove(&page).unwrap_or_default();
-            memory.unmark_code(page);
-            let mut list = list;
-            list.retain(|&index| {
-                let block = &self.blocks[index as usize];
-                // A number may have been given to a block elsewhere since it was entered here.
-                if block.chain.is_none() || block.parts_in(page).next().is_none() {
-                    return false;
+            let mut list = self.pages.get_mut(&page).map(std::mem::take).unwrap_or_default();
+            // The bytes whose marks are looked at again.
+            let (mut first, mut end) = (offset, offset + length);
+            let mut is_hit = false;
+            list.retain(|part| {
+                if !part.meets(offset, offset + length) {
+                    return true;
                 }
-                if block.parts_in(page).any(|(first, bytes)| first < offset + length && offset < first + bytes) {
-                    self.kill(index, ways);
-                    return false;
+                if part.is_live(&self.blocks, page) {
+                    self.kill(part.index, ways);
+                    is_hit = true;
                 }
-                for (first, bytes) in block.parts_in(page) {
-                    memory.mark_code(page, u64::from(first), u64::from(bytes));
-                }
-                true
+                first = first.min(u32::from(part.first));
+                end = end.max(u32::from(part.end));
+                false
             });
-            if !list.is_empty() {
-                self.pages.insert(page, list);
+            if !is_hit {
+                // Marks of blocks that have gone another way: none of those may stay.
+                list.retain(|part| part.is_live(&self.blocks, page));
+                (first, end) = (0, PAGE as u32);
+            }
+            if list.is_empty() {
+                memory.unmark_code(page);
+            } else {
+                memory.unmark_bytes(page, u64::from(first), u64::from(end - first));
+                for part in list.iter().filter(|part| part.meets(first, end)) {
+                    let (first, length) = part.range();
+                    memory.mark_code(page, u64::from(first), u64::from(length));
+                }
+            }
+            if let Some(place) = self.pages.get_mut(&page) {
+                *place = list;
             }
             tier.overwritten(write, memory);
         }
@@ -467,9 +487,9 @@ impl Interpreter {
             }
         };
         self.map.insert(key, index);
-        self.pages.entry(page).or_default().push(index);
+        self.note_part(page, Part { index, first: offset, end: offset + here as u16 });
         if let Some(second) = second {
-            self.pages.entry(second).or_default().push(index);
+            self.note_part(second, Part { index, first: 0, end: beyond as u16 });
         }
         if core.env.memory.write_epoch() != self.seen_writes {
             self.seen_writes = core.env.memory.write_epoch();

@@ -59,8 +59,8 @@ pub trait Tier {
     /// The interpreter has entered the code at `place`, which runs over into `second`: in this
     /// `epoch` the pages are mapped so.
     fn entered(&mut self, place: &Place, second: Option<HostPage>, epoch: u64);
-    /// Code was overwritten, and all marks of code in that page have been taken away: drops the
-    /// native code that is affected and marks the rest again.
+    /// Code was overwritten, and marks of code in that page have been taken away: drops the native
+    /// code that is affected and marks the rest again.
     fn overwritten(&mut self, write: CodeWrite, memory: &mut GuestMemory);
     /// Drops all native code.
     fn forget(&mut self, memory: &mut GuestMemory);

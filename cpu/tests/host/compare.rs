@@ -5,7 +5,7 @@ use super::native::Native;
 use super::program::{Exactness, Layout, Program, Table};
 use super::state::{CODE, IMAGES, Outcome, PAGE, Random, SCRATCH, Start, WRITABLE};
 use cpu::interpreter::Interpreter;
-use iced_x86::Mnemonic;
+use iced_x86::{Mnemonic, OpKind};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -224,9 +224,12 @@ fn differences(
     }
     differ("fop", word(host, 6), word(guest, 6));
     differ("fip", dword(host, 8), dword(guest, 8));
-    // Recent processors set the operand pointer for unmasked exceptions only.
+    // Recent processors set the operand pointer for unmasked exceptions only, and the SDM leaves it undefined where the
+    // instruction has no operand in memory.
     let waiting = host.image[2] & 0x80 != 0;
+    let cause = program.at(layout, dword(host, 8));
     if waiting
+        && cause.is_some_and(|i| (0..i.op_count()).any(|n| i.op_kind(n) == OpKind::Memory))
         && dword(host, 16) != u32::from_le_bytes(start.image[16..20].try_into().unwrap())
         && !program.loads_pointers()
     {

@@ -345,11 +345,18 @@ fn is_conditional(i: &Instruction) -> bool {
 }
 
 impl Program {
+    fn has_branches(&self) -> bool {
+        self.items.iter().any(|item| item.instruction.flow_control() != FlowControl::Next)
+    }
     /// The flags that are undefined before each instruction, and at the end; `None` when an instruction reads one.
     fn undefined(&self) -> Option<Vec<u32>> {
-        let branches = self.items.iter().any(|item| item.instruction.flow_control() != FlowControl::Next);
+        let branches = self.has_branches();
         let mut now = 0;
-        let mut all = vec![0];
+        if branches {
+            // What comes later may have been carried out before.
+            now = self.items.iter().fold(0, |flags, item| flags | undefined_flags(&item.instruction));
+        }
+        let mut all = vec![now];
         for item in &self.items {
             let i = &item.instruction;
             if eflags(i.rflags_read()) & now != 0 {
@@ -389,9 +396,10 @@ impl Program {
     /// The status flags that are undefined when the program leaves at `eip`.
     pub fn undefined_at(&self, layout: &Layout, eip: u32) -> u32 {
         let all = self.undefined().unwrap_or_default();
-        match layout.at.iter().position(|&at| at == eip) {
+        // A branch may have led back, after instructions that come later.
+        match layout.at.iter().position(|&at| at == eip).filter(|_| !self.has_branches()) {
             Some(n) if n < self.items.len() => all[n] | undefined_flags(&self.items[n].instruction),
-            _ if eip == EXIT => all[self.items.len()],
+            None if eip == EXIT && !self.has_branches() => all[self.items.len()],
             _ => all.iter().fold(0, |a, b| a | b),
         }
     }
