@@ -57,6 +57,7 @@ impl CpuState {
             mxcsr,
             msr,
             model,
+            hypervisor,
             activity: _,
             shadow: _,
             nmi_blocked: _,
@@ -73,6 +74,7 @@ impl CpuState {
         let model = *model;
         let demand = |holds: bool, part: &'static str| if holds { Ok(()) } else { Err(StateError(part)) };
         demand(model == self.model, "model")?;
+        demand(*hypervisor == self.hypervisor, "presence of a hypervisor")?;
         demand(*tsc_per_tick == self.tsc_per_tick, "rate of the time-stamp counter")?;
         demand((0..16).all(|index| gpr.get(index) <= MAX) && (16..32).all(|index| gpr.get(index) == 0), "registers")?;
         demand(*rip <= if model == Model::I8086 { 0xffff } else { MAX }, "instruction pointer")?;

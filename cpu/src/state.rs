@@ -551,6 +551,9 @@ pub struct CpuState {
     pub msr: Msrs,
     /// Which processor this is.
     pub model: Model,
+    /// CPUID tells of a hypervisor: of KVM without any of its features. Guests then look for what
+    /// only a virtual machine has, such as an absolute pointer.
+    pub hypervisor: bool,
     /// Running, halted or shut down.
     pub activity: Activity,
     /// Interrupts (and after MOV SS also debug traps and NMI) are held off for one instruction.
@@ -618,6 +621,7 @@ impl CpuState {
             mxcsr: 0x1f80,
             msr: Msrs::default(),
             model,
+            hypervisor: false,
             activity: Activity::Running,
             shadow: Shadow::None,
             nmi_blocked: false,
@@ -648,6 +652,7 @@ impl CpuState {
         let old = std::mem::replace(self, fresh);
         self.ticks = old.ticks;
         self.retired = old.retired;
+        self.hypervisor = old.hypervisor;
         self.tsc_per_tick = old.tsc_per_tick;
         self.tsc_offset = (old.ticks.wrapping_mul(u64::from(old.tsc_per_tick))).wrapping_neg();
         self.a20 = old.a20;

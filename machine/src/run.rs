@@ -115,6 +115,7 @@ pub struct Builder {
     video_memory: u64,
     video: VideoAdapter,
     model: Model,
+    hypervisor: bool,
     engine: EngineKind,
     jit: JitSettings,
     rate: u64,
@@ -162,6 +163,7 @@ impl Default for Builder {
             video_memory: 16 << 20,
             video: VideoAdapter::default(),
             model: Model::default(),
+            hypervisor: false,
             engine: EngineKind::Auto,
             jit: JitSettings::default(),
             rate: clock::DEFAULT_RATE,
@@ -199,6 +201,13 @@ impl Builder {
     #[must_use]
     pub fn engine(mut self, engine: EngineKind) -> Builder {
         self.engine = engine;
+        self
+    }
+    /// Whether CPUID tells the guest of a hypervisor: KVM without any of its features. Linux then
+    /// takes positions of the pointer ([`Machine::pointer`]) where it otherwise takes movements.
+    #[must_use]
+    pub fn hypervisor(mut self, shows: bool) -> Builder {
+        self.hypervisor = shows;
         self
     }
     /// How the translator works, if it is the engine.
@@ -396,6 +405,7 @@ impl Builder {
 
         let mut cpu = CpuState::new(self.model);
         cpu.tsc_per_tick = clock.tsc_per_tick();
+        cpu.hypervisor = self.hypervisor;
         let engine = Processor::new(self.engine, self.jit);
         board.reset(&mut memory, 0);
         Ok(Machine {

@@ -7,6 +7,9 @@
 ;   4  write to ports: words at 700h, port and value, until port 0; bit 15 of the port: a word is
 ;      written; bit 14: a byte is read
 ;   5  set the VBE mode in [602h] and fill [604h] banks of 64 KiB with the patterns 0, 1, ...
+;   6  INT 10h with AX, BX, CX, DX, DI and BP from 602h on, and ES = 0; they are stored there
+;   7  fill [606h] bytes at the linear address [602h]: the doubleword at n is n * 9E3779B1h
+;   8  colour n to DAC entry n
 ;
 ; Byte n of pattern p is (7 * n + 3 * (n >> 8) + 35h * p) & FFh.
 
@@ -36,6 +39,16 @@ wait_for_command:
         je write_ports
         cmp al,5
         je vbe
+        cmp al,6
+        je call_bios
+        cmp al,7
+        je fill_linear
+        cmp al,8
+        je set_colors
+        jmp done
+
+set_colors:
+        call colors
         jmp done
 
 set_mode:
@@ -198,5 +211,56 @@ vbe:
         cmp dx,[0x604]
         jb .bank
         jmp done
+
+call_bios:
+        xor ax,ax
+        mov es,ax
+        mov ax,[0x602]
+        mov bx,[0x604]
+        mov cx,[0x606]
+        mov dx,[0x608]
+        mov di,[0x60a]
+        mov bp,[0x60c]
+        int 0x10
+        mov [0x602],ax
+        mov [0x604],bx
+        mov [0x606],cx
+        mov [0x608],dx
+        jmp done
+
+; In real mode with a segment of 4 GiB.
+fill_linear:
+        cli
+        lgdt [flat_table]
+        mov eax,cr0
+        or al,1
+        mov cr0,eax
+        jmp .protected
+.protected:
+        mov bx,8
+        mov es,bx
+        and al,0xfe
+        mov cr0,eax
+        jmp .real
+.real:
+        xor ax,ax
+        mov es,ax
+        mov edi,[0x602]
+        mov ecx,[0x606]
+        shr ecx,2
+        xor eax,eax
+.next:
+        a32 stosd
+        add eax,0x78dde6c4      ; 4 * 9E3779B1h
+        dec ecx
+        jnz .next
+        sti
+        jmp done
+
+        align 4
+flat dq 0, 0x00cf92000000ffff
+flat_table:
+        dw 15
+        dd flat
 
 palette db 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,0

@@ -3,7 +3,7 @@
 
 mod board;
 
-use board::{Board, Firmware, Out, color, pattern};
+use board::{Board, Firmware, Out, color, pattern, scattered};
 
 /// Compares the picture with what `expected` says about each pixel.
 fn compare(board: &mut Board, what: &str, size: (usize, usize), expected: impl Fn(usize, usize) -> u32) {
@@ -176,6 +176,27 @@ fn split_screen_scrolling_and_panning() {
     assert_eq!(board.0.text_screen().map(|screen| (screen.columns, screen.rows)), Some((80, 26)));
 }
 
+/// What a pixel of these bytes shows in a mode of the Bochs interface.
+fn direct(bytes: &[u32], depth: usize) -> u32 {
+    // Five or six bits become eight by repeating the highest ones.
+    let wide = |value: u32, bits: u32| {
+        let value = value & ((1 << bits) - 1);
+        let repeated = value << (8 - bits) | value >> (2 * bits - 8);
+        assert!(repeated.abs_diff(value * 255 / ((1 << bits) - 1)) <= 1);
+        repeated
+    };
+    match *bytes {
+        [index] => color(index as u8),
+        [low, high] => {
+            let value = low | high << 8;
+            let green = if depth == 15 { 5 } else { 6 };
+            wide(value >> (5 + green), 5) << 16 | wide(value >> 5, green) << 8 | wide(value, 5)
+        }
+        [blue, green, red, ..] => red << 16 | green << 8 | blue,
+        _ => 0,
+    }
+}
+
 fn vbe_modes(firmware: Firmware) {
     let Some(mut board) = Board::boot(firmware) else { return };
     let cases = [(0x101, 640, 480, 8), (0x110, 640, 480, 15), (0x114, 800, 600, 16), (0x115, 800, 600, 24)];
@@ -187,26 +208,7 @@ fn vbe_modes(firmware: Firmware) {
             let size = depth.div_ceil(8);
             let first = (y * width + x) * size;
             let bytes: Vec<u32> = (first..first + size).map(|at| u32::from(pattern(at & 0xffff, at >> 16))).collect();
-            let part = |value: u32, bits: u32| (value & ((1 << bits) - 1)) * 255 / ((1 << bits) - 1);
-            // Five or six bits become eight by repeating the highest ones.
-            let wide = |value: u32, bits: u32| {
-                let value = value & ((1 << bits) - 1);
-                let repeated = value << (8 - bits) | value >> (2 * bits - 8);
-                assert!(repeated.abs_diff(part(value, bits)) <= 1);
-                repeated
-            };
-            match depth {
-                8 => color(bytes[0] as u8),
-                15 => {
-                    let value = bytes[0] | bytes[1] << 8;
-                    wide(value >> 10, 5) << 16 | wide(value >> 5, 5) << 8 | wide(value, 5)
-                }
-                16 => {
-                    let value = bytes[0] | bytes[1] << 8;
-                    wide(value >> 11, 5) << 16 | wide(value >> 5, 6) << 8 | wide(value, 5)
-                }
-                _ => bytes[2] << 16 | bytes[1] << 8 | bytes[0],
-            }
+            direct(&bytes, depth)
         });
     }
 }
@@ -218,4 +220,238 @@ fn vbe_modes_of_the_own_bios() {
 #[test]
 fn vbe_modes_of_seabios() {
     vbe_modes(Firmware::SeaBios);
+}
+
+/// A mode as the VBE functions 00h and 01h list it: number, width, height, depth, bytes of a line,
+/// address of the linear framebuffer. What the BIOS does not support is left out.
+type VbeMode = (u16, usize, usize, usize, usize, u32);
+
+fn listed_modes(board: &mut Board) -> Vec<VbeMode> {
+    const BUFFER: u16 = 0x9000;
+    let word = |bytes: &[u8], at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+    let mut info = [0; 512];
+    board.0.write_memory(BUFFER.into(), b"VBE2");
+    assert_eq!(board.int_10([0x4f00, 0, 0, 0, BUFFER, 0])[0], 0x004f);
+    board.0.read_memory(BUFFER.into(), &mut info);
+    assert_eq!((&info[..4], word(&info, 4) >= 0x0200), (&b"VESA"[..], true));
+    let list = u64::from(word(&info, 0x10)) * 16 + u64::from(word(&info, 0x0e));
+    let mut numbers = [0; 512];
+    board.0.read_memory(list, &mut numbers);
+    let numbers = numbers.chunks_exact(2).map(|number| word(number, 0)).take_while(|number| *number != 0xffff);
+    let mut modes = Vec::new();
+    for number in numbers.collect::<Vec<_>>() {
+        assert_eq!(board.int_10([0x4f01, 0, number, 0, BUFFER, 0])[0], 0x004f, "mode {number:x}");
+        board.0.read_memory(BUFFER.into(), &mut info);
+        // Supported, a graphics mode, with a linear framebuffer. SeaBIOS lists 13h as well.
+        if word(&info, 0) & 0x91 == 0x91 && number >= 0x100 {
+            // A pixel of 15 bits is one of 16 with five bits of green.
+            let depth = usize::from(info[0x19]) - usize::from(info[0x19] == 16 && info[0x21] == 5);
+            let address = u32::from(word(&info, 0x28)) | u32::from(word(&info, 0x2a)) << 16;
+            let (width, height) = (word(&info, 0x12).into(), word(&info, 0x14).into());
+            modes.push((number, width, height, depth, word(&info, 0x10).into(), address));
+        }
+    }
+    modes
+}
+
+/// Every mode that the BIOS lists is set and has its size; the smallest and the largest of each
+/// depth are filled through the linear framebuffer.
+fn linear_modes(firmware: Firmware) {
+    let Some(mut board) = Board::boot(firmware) else { return };
+    let modes = listed_modes(&mut board);
+    let mut filled = Vec::new();
+    for depth in [8, 15, 16, 24, 32] {
+        let of_depth = || modes.iter().filter(|mode| mode.3 == depth && mode.1 >= 640);
+        let area = |mode: &&VbeMode| mode.1 * mode.2;
+        filled.extend(of_depth().min_by_key(area).map(|mode| mode.0));
+        filled.extend(of_depth().max_by_key(area).map(|mode| mode.0));
+    }
+    assert_eq!(filled.len(), 10, "{modes:?}");
+    let largest = modes.iter().map(|mode| (mode.1, mode.2)).max();
+    assert_eq!(largest, Some((2560, 1600)));
+    for (number, width, height, depth, pitch, address) in modes {
+        let what = format!("mode {number:x}, {width} by {height} by {depth}");
+        assert_eq!(board.int_10([0x4f02, number | 0x4000, 0, 0, 0, 0])[0], 0x004f, "{what}");
+        if !filled.contains(&number) {
+            let picture = board.0.picture();
+            assert_eq!((picture.width, picture.height), (width, height), "{what}");
+            continue;
+        }
+        board.colors();
+        board.fill_linear(address, pitch * height);
+        let size = depth.div_ceil(8);
+        compare(&mut board, &what, (width, height), |x, y| {
+            let first = y * pitch + x * size;
+            let bytes = [0, 1, 2, 3].map(|byte| u32::from(scattered(first + byte)));
+            direct(&bytes[..size], depth)
+        });
+    }
+}
+
+#[test]
+fn linear_modes_of_the_own_bios() {
+    linear_modes(Firmware::Own);
+}
+#[test]
+fn linear_modes_of_seabios() {
+    linear_modes(Firmware::SeaBios);
+}
+
+/// A longer line than is shown, another start (VBE functions 06h and 07h), eight bits of each
+/// colour in the DAC (08h, 09h).
+fn a_window_on_a_larger_picture(firmware: Firmware) {
+    let Some(mut board) = Board::boot(firmware) else { return };
+    let modes = listed_modes(&mut board);
+    let (number, .., address) =
+        *modes.iter().find(|mode| (mode.1, mode.2, mode.3) == (640, 480, 8)).expect("mode 101h");
+    assert_eq!(board.int_10([0x4f02, number | 0x4000, 0, 0, 0, 0])[0], 0x004f);
+    let line = board.int_10([0x4f06, 0, 800, 0, 0, 0]);
+    assert_eq!((line[0], line[1], line[2]), (0x004f, 800, 800));
+    board.fill_linear(address, 800 * 700);
+    assert_eq!(board.int_10([0x4f07, 0, 72, 130, 0, 0])[0], 0x004f);
+    board.colors();
+    let at = |x: usize, y: usize| scattered((y + 130) * 800 + x + 72);
+    compare(&mut board, "six bits", (640, 480), |x, y| color(at(x, y)));
+    // Eight bits; entry n is n, 255 - n, n ^ 55h.
+    let wide = board.int_10([0x4f08, 0x0800, 0, 0, 0, 0]);
+    assert_eq!((wide[0], wide[1] >> 8), (0x004f, 8));
+    let mut writes = vec![Out::Byte(0x3c8, 0)];
+    for n in 0..=255u8 {
+        writes.extend([n, 255 - n, n ^ 0x55].map(|level| Out::Byte(0x3c9, level)));
+    }
+    board.out(&writes);
+    let eight = |n: u8| u32::from_be_bytes([0, n, 255 - n, n ^ 0x55]);
+    compare(&mut board, "eight bits", (640, 480), |x, y| eight(at(x, y)));
+    // Function 09h takes blue first. SeaBIOS does not have it.
+    if firmware == Firmware::SeaBios {
+        return;
+    }
+    let entry: Vec<u8> = (0..16).flat_map(|n| [n * 3, n * 5, n * 7, 0]).collect();
+    board.0.write_memory(0x9000, &entry);
+    assert_eq!(board.int_10([0x4f09, 0, 16, 240, 0x9000, 0])[0], 0x004f);
+    compare(&mut board, "function 09h", (640, 480), |x, y| match at(x, y) {
+        n @ 240.. => u32::from_be_bytes([0, (n - 240) * 7, (n - 240) * 5, (n - 240) * 3]),
+        n => eight(n),
+    });
+}
+
+#[test]
+fn a_window_on_a_larger_picture_by_the_own_bios() {
+    a_window_on_a_larger_picture(Firmware::Own);
+}
+#[test]
+fn a_window_on_a_larger_picture_by_seabios() {
+    a_window_on_a_larger_picture(Firmware::SeaBios);
+}
+
+/// Registers of the attribute controller.
+fn attribute(writes: &[(u8, u8)]) -> Vec<Out> {
+    let mut out = vec![Out::Read(0x3da)];
+    out.extend(writes.iter().flat_map(|(index, value)| [Out::Byte(0x3c0, index | 0x20), Out::Byte(0x3c0, *value)]));
+    out
+}
+
+/// Characters of 8 dots and 50 rows, the ninth dot, two fonts at once, cursor shapes, blinking.
+#[test]
+fn text_in_its_variants() {
+    let Some(mut board) = Board::boot(Firmware::Own) else { return };
+    let font = |code: u8, line: usize| code ^ (line * 17) as u8;
+    // 8 by 8 characters by the BIOS, 8 dots wide: Sequencer register 1.
+    board.mode(3);
+    board.int_10([0x1112, 0, 0, 0, 0, 0]);
+    let lines = board.0.text_screen().map(|screen| (screen.columns, screen.rows, screen.character_height));
+    assert_eq!(lines, Some((80, 50, 8)));
+    board.text(0xb800, 50 * 80);
+    let mut writes = vec![Out::Word(0x3c4, 0x0101)];
+    // No panning: with 8 dots, 8 is none no more.
+    writes.extend(attribute(&[(0x13, 0)]));
+    board.out(&writes);
+    // A font of 8 lines that can be computed.
+    let bytes: Vec<u8> = (0..=255).flat_map(|code| (0..8).map(move |line| font(code, line))).collect();
+    board.0.write_memory(0x2000, &bytes);
+    board.int_10([0x1100, 0x0800, 256, 0, 0, 0x2000]);
+    // The cursor is back.
+    board.int_10([0x0100, 0, 0x2000, 0, 0, 0]);
+    compare(&mut board, "50 rows", (640, 400), |x, y| {
+        let code = (y / 8 * 80 + x / 8) as u8;
+        let back = if code & 1 == 0 { 1 } else { 6 };
+        color(if font(code, y % 8) >> (7 - x % 8) & 1 != 0 { 14 } else { back })
+    });
+
+    // Attribute bit 3 chooses between two fonts: the second, in table 1, is the first inverted.
+    board.mode(3);
+    let bytes: Vec<u8> = (0..=255).flat_map(|code| (0..16).map(move |line| !font(code, line))).collect();
+    board.0.write_memory(0x2000, &bytes);
+    board.int_10([0x1100, 0x1001, 256, 0, 0, 0x2000]);
+    board.int_10([0x1103, 0x0004, 0, 0, 0, 0]);
+    board.text(0xb800, 25 * 80);
+    // A row of 55h in colour 6, which has bit 3 clear: table 0.
+    board.int_10([0x0200, 0, 0, 10 << 8, 0, 0]);
+    board.int_10([0x0955, 0x0026, 80, 0, 0, 0]);
+    let dot = |x: usize, y: usize, line_graphics: bool| {
+        let (column, dot) = (x / 9, x % 9);
+        let (code, line, front, back) = match y / 16 {
+            10 => (0x55, font(0x55, y % 16), 6, 2),
+            row => {
+                let code = (row * 80 + column) as u8;
+                (code, !font(code, y % 16), 14, if code & 1 == 0 { 1 } else { 6 })
+            }
+        };
+        let set = match dot {
+            8 => line_graphics && (0xc0..=0xdf).contains(&code) && line & 1 != 0,
+            _ => line >> (7 - dot) & 1 != 0,
+        };
+        color(if set { front } else { back })
+    };
+    compare(&mut board, "two fonts", (720, 400), |x, y| dot(x, y, true));
+    board.out(&attribute(&[(0x10, 0)]));
+    compare(&mut board, "no line graphics", (720, 400), |x, y| dot(x, y, false));
+
+    // The cursor: lines 3 to 9 of the cell at 40,12, in the character's colour, every other 8
+    // frames. It has no second font, and characters do not blink.
+    board.mode(3);
+    board.text(0xb800, 25 * 80);
+    board.int_10([0x0200, 0, 0, 12 << 8 | 40, 0, 0]);
+    board.out(&[Out::Word(0x3d4, 0x030a), Out::Word(0x3d4, 0x090b)]);
+    let in_cursor = |x: usize, y: usize| x / 9 == 40 && (12 * 16 + 3..=12 * 16 + 9).contains(&y);
+    let mut seen = Vec::new();
+    for _ in 0..64 {
+        assert_eq!(board.0.run_for(7_135_000), beigebox::Stop::Done);
+        let picture = board.0.picture();
+        let on = picture.pixels[(12 * 16 + 3) * 720 + 40 * 9 + 8] == color(14);
+        if seen.last().is_none_or(|(last, _)| *last != on) {
+            compare(&mut board, "cursor", (720, 400), |x, y| {
+                if on && in_cursor(x, y) { color(14) } else { text_dot(x, y, 80, 1) }
+            });
+            seen.push((on, 0));
+        }
+        if let Some((_, frames)) = seen.last_mut() {
+            *frames += 1;
+        }
+    }
+    // 64 halves of a frame of 14.27 ms: four times 8 frames, cut somewhere.
+    assert!(
+        (4..=5).contains(&seen.len()) && seen[1..seen.len() - 1].iter().all(|(_, halves)| (15..=17).contains(halves))
+    );
+
+    // Blinking: the ground has eight colours, and with bit 7 the character comes and goes.
+    board.mode(3);
+    board.text(0xb800, 25 * 80);
+    board.int_10([0x1003, 1, 0, 0, 0, 0]);
+    // A character with attribute 9Eh at 5,0.
+    board.int_10([0x0200, 0, 0, 5, 0, 0]);
+    board.int_10([0x0900 | 0x41, 0x009e, 1, 0, 0, 0]);
+    let mut phases = [0; 2];
+    for _ in 0..40 {
+        assert_eq!(board.0.run_for(28_540_000), beigebox::Stop::Done);
+        let picture = board.0.picture();
+        let cell = |x: usize, y: usize| picture.pixels[y * 720 + 45 + x];
+        let on = (0..16).any(|y| (0..8).any(|x| cell(x, y) == color(14)));
+        phases[usize::from(on)] += 1;
+        for (x, y) in (0..16).flat_map(|y| (0..8).map(move |x| (x, y))) {
+            let set = on && font(0x41, y) >> (7 - x) & 1 != 0;
+            assert_eq!(cell(x, y), color(if set { 14 } else { 1 }), "{x},{y}");
+        }
+    }
+    assert!(phases.iter().all(|frames| (14..=26).contains(frames)), "{phases:?}");
 }

@@ -3,7 +3,7 @@
 use crate::core::{Core, Fault};
 use crate::insn::{Code, Insn, Mnemonic};
 use crate::model::Model;
-use crate::state::{Width, gpr};
+use crate::state::{CpuState, Width, gpr};
 
 use crate::insn::Helper;
 
@@ -43,8 +43,26 @@ fn extended(model: Model, leaf: u32) -> Option<[u32; 4]> {
     }
 }
 
+/// What leaf 1 says in ECX when there is a hypervisor, and where its own leaves begin.
+const HYPERVISOR: u32 = 1 << 31;
+const FIRST: u32 = 0x4000_0000;
+
+/// What CPUID gives for `number` in this state: what the model says, and a hypervisor if there is to
+/// be one. It is KVM ("KVMKVMKVM"), highest leaf 40000001h, and has no features (the Linux kernel's
+/// "KVM CPUID bits").
+#[must_use]
+pub fn answer(cpu: &CpuState, number: u32) -> [u32; 4] {
+    match (number, leaf(cpu.model, number)) {
+        (_, answer) if !cpu.hypervisor => answer,
+        (1, [eax, ebx, ecx, edx]) => [eax, ebx, ecx | HYPERVISOR, edx],
+        (FIRST, _) => [FIRST + 1, 0x4b4d_564b, 0x564b_4d56, 0x0000_004d],
+        (0x4000_0001..=0x4fff_ffff, _) => [0; 4],
+        (_, answer) => answer,
+    }
+}
+
 fn cpuid(core: &mut Core<'_, '_>, _: &Insn) -> Result<(), Fault> {
-    let [eax, ebx, ecx, edx] = leaf(core.cpu.model, core.cpu.gpr.read(gpr::AX, Width::Dword) as u32);
+    let [eax, ebx, ecx, edx] = answer(core.cpu, core.cpu.gpr.read(gpr::AX, Width::Dword) as u32);
     core.cpu.gpr.write(gpr::AX, Width::Dword, u64::from(eax));
     core.cpu.gpr.write(gpr::BX, Width::Dword, u64::from(ebx));
     core.cpu.gpr.write(gpr::CX, Width::Dword, u64::from(ecx));
@@ -54,4 +72,25 @@ fn cpuid(core: &mut Core<'_, '_>, _: &Insn) -> Result<(), Fault> {
 
 pub(super) fn lookup(mnemonic: Mnemonic, _: Code) -> Option<Helper> {
     (mnemonic == Mnemonic::Cpuid).then_some(cpuid as Helper)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hypervisor_shows_where_it_is_asked_for() {
+        let mut cpu = CpuState::new(Model::PentiumM);
+        let plain = [1, FIRST, 2].map(|number| answer(&cpu, number));
+        assert_eq!(plain[0][2] & HYPERVISOR, 0);
+        assert_eq!(plain[1], plain[2]);
+        cpu.hypervisor = true;
+        let bytes: Vec<u8> = answer(&cpu, FIRST)[1..].iter().flat_map(|word| word.to_le_bytes()).collect();
+        assert_eq!(bytes, b"KVMKVMKVM\0\0\0");
+        assert_eq!(answer(&cpu, FIRST + 1), [0; 4]);
+        assert_eq!(answer(&cpu, 1)[2], plain[0][2] | HYPERVISOR);
+        assert_eq!(answer(&cpu, 2), plain[2]);
+        cpu.reset();
+        assert!(cpu.hypervisor);
+    }
 }

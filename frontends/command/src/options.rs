@@ -78,6 +78,14 @@ pub(crate) enum ClockMode {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Hypervisor {
+    /// There is none.
+    None,
+    /// KVM without any of its features.
+    Kvm,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Engine {
     /// The best there is.
     Auto,
@@ -176,6 +184,9 @@ pub(crate) struct Run {
     /// Processor: 8086, 286, 386, 486, pentium, pentium2, pentium3, pentium-m, core.
     #[arg(long, value_name = "MODEL", value_parser = values::model, default_value = "pentium-m", help_heading = "Machine")]
     pub(crate) cpu: Model,
+    /// What CPUID says about a hypervisor: with `kvm` Linux takes positions of the mouse.
+    #[arg(long, value_enum, default_value = "none", help_heading = "Machine")]
+    pub(crate) hypervisor: Hypervisor,
     /// What runs the processor.
     #[arg(long, value_enum, default_value = "auto", help_heading = "Machine")]
     pub(crate) engine: Engine,

@@ -54,7 +54,7 @@ pub(crate) static PRESETS: &[Preset] = &[
     Preset {
         name: "linux",
         about: "Linux of any age for 32 bits: a Pentium M with 512 MiB",
-        settings: &[("cpu", "pentium-m"), ("memory", "512M"), RESETS],
+        settings: &[("cpu", "pentium-m"), ("memory", "512M"), ("hypervisor", "kvm"), RESETS],
     },
     Preset {
         name: "hobby-os",

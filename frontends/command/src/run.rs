@@ -1,11 +1,11 @@
 //! `beigebox run`: builds the machine the options describe and drives it to its end.
 
 use crate::drives::{self, image_failure};
-use crate::options::{ClockMode, Display, Engine, Run, Trace, Vga};
+use crate::options::{ClockMode, Display, Engine, Hypervisor, Run, Trace, Vga};
 use crate::screens::{Screens, Stack};
 use crate::script::{self, Action, Rule, When};
 use crate::sink::Sink;
-use crate::sound::Sound;
+use crate::sound::{Sound, SoundTo};
 use crate::values::{Date, Stream, Vnc};
 use crate::{Failure, code, console};
 use beigebox::clock::Pace;
@@ -42,7 +42,8 @@ pub(crate) fn run(mut options: Run) -> Result<u8, Failure> {
         ClockMode::Host => true,
         ClockMode::Instructions => false,
         ClockMode::Auto => {
-            let attended = std::io::stdin().is_terminal() || places.is_shown() || options.vnc.is_some();
+            let heard = options.sound == SoundTo::Host;
+            let attended = std::io::stdin().is_terminal() || places.is_shown() || options.vnc.is_some() || heard;
             options.net.is_live() || attended && !scripted
         }
     };
@@ -432,6 +433,7 @@ pub(crate) fn build(options: &Run, follows_host: bool, changes_discs: bool) -> R
     let mut builder: Builder = Machine::builder()
         .memory(options.memory)
         .cpu(options.cpu)
+        .hypervisor(options.hypervisor == Hypervisor::Kvm)
         .engine(match options.engine {
             Engine::Auto => EngineKind::Auto,
             Engine::Interpreter => EngineKind::Interpreter,
@@ -581,7 +583,9 @@ impl Session {
             }
             let instructions = most.saturating_sub(machine.counters().instructions);
             let stop = machine.run_limited(left, instructions);
-            self.sound.play(machine)?;
+            if let Some(text) = self.sound.play(machine)? {
+                self.screens.tell(text);
+            }
             self.serial.write(&machine.serial_output(0))?;
             if !matches!(stop, Stop::Done | Stop::Breakpoint) {
                 self.serial.write(&machine.serial_unsent(0))?;

@@ -105,7 +105,11 @@ impl Screens {
         self.console = Some(Console::open()?);
         Ok(())
     }
-    fn tell(&mut self, text: String) {
+    /// Tells the people at the front ends, or standard error when there are none.
+    pub(crate) fn tell(&mut self, text: String) {
+        if self.fronts.is_empty() {
+            eprintln!("beigebox: {text}");
+        }
         self.status.message = Some(text);
         self.message_since = Instant::now();
     }

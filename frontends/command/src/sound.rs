@@ -41,9 +41,9 @@ impl Sound {
         machine.listen(true);
         Ok(Sound(Some(opened)))
     }
-    /// Hands over what has been played since the last call.
-    pub(crate) fn play(&mut self, machine: &mut Machine) -> Result<(), Failure> {
-        let Some((sink, name)) = &mut self.0 else { return Ok(()) };
+    /// Hands over what has been played since the last call. Returns what a person should know now.
+    pub(crate) fn play(&mut self, machine: &mut Machine) -> Result<Option<String>, Failure> {
+        let Some((sink, name)) = &mut self.0 else { return Ok(None) };
         sink.play(&machine.take_sound()).map_err(|error| Failure::new(code::IO, format!("{name}: {error}")))
     }
     pub(crate) fn finish(&mut self) -> Result<(), Failure> {

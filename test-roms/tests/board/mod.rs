@@ -72,30 +72,46 @@ impl Board {
         }
         panic!("the program does not answer");
     }
-    fn order(&mut self, command: u8, words: [u16; 3]) {
-        let bytes: Vec<u8> = words.into_iter().flat_map(u16::to_le_bytes).collect();
+    fn order(&mut self, command: u8, words: &[u16]) {
+        let bytes: Vec<u8> = words.iter().copied().flat_map(u16::to_le_bytes).collect();
         self.0.write_memory(COMMAND + 2, &bytes);
         self.0.write_memory(COMMAND, &[command]);
         self.wait();
     }
     /// Sets a standard mode, with colours and a font that a test can compute.
     pub fn mode(&mut self, mode: u16) {
-        self.order(1, [mode, 0, 0]);
+        self.order(1, &[mode, 0, 0]);
     }
     /// Fills `bytes` of `segment` with a pattern.
     pub fn fill(&mut self, segment: u16, bytes: usize, pattern: u16) {
-        self.order(2, [segment, (bytes & 0xffff) as u16, pattern]);
+        self.order(2, &[segment, (bytes & 0xffff) as u16, pattern]);
     }
     /// Fills `cells` of `segment` with characters.
     pub fn text(&mut self, segment: u16, cells: u16) {
-        self.order(3, [segment, cells, 0]);
+        self.order(3, &[segment, cells, 0]);
     }
     /// Sets a VBE mode and fills so many banks. Returns what the BIOS answered.
     pub fn vbe(&mut self, mode: u16, banks: usize) -> u16 {
-        self.order(5, [mode, banks as u16, 0]);
+        self.order(5, &[mode, banks as u16, 0]);
         let mut answer = [0; 2];
         self.0.read_memory(COMMAND + 8, &mut answer);
         u16::from_le_bytes(answer)
+    }
+    /// INT 10h with AX, BX, CX, DX, DI and BP; AX, BX, CX and DX afterwards.
+    pub fn int_10(&mut self, registers: [u16; 6]) -> [u16; 4] {
+        self.order(6, &registers);
+        let mut answer = [0; 8];
+        self.0.read_memory(COMMAND + 2, &mut answer);
+        std::array::from_fn(|at| u16::from_le_bytes([answer[2 * at], answer[2 * at + 1]]))
+    }
+    /// Fills memory at a linear address with [`scattered`] doublewords.
+    pub fn fill_linear(&mut self, address: u32, bytes: usize) {
+        let [low, high] = [address as u16, (address >> 16) as u16];
+        self.order(7, &[low, high, bytes as u16, (bytes >> 16) as u16]);
+    }
+    /// Gives the DAC the colours of [`color`].
+    pub fn colors(&mut self) {
+        self.order(8, &[]);
     }
     /// Writes to ports, in order.
     pub fn out(&mut self, writes: &[Out]) {
@@ -111,7 +127,7 @@ impl Board {
             words.push(0);
             let bytes: Vec<u8> = words.into_iter().flat_map(u16::to_le_bytes).collect();
             self.0.write_memory(PORTS, &bytes);
-            self.order(4, [0; 3]);
+            self.order(4, &[]);
         }
     }
 }
@@ -119,6 +135,11 @@ impl Board {
 /// Byte `at` of a pattern.
 pub fn pattern(at: usize, pattern: usize) -> u8 {
     (7 * at + 3 * (at >> 8 & 0xff) + 0x35 * pattern) as u8
+}
+
+/// Byte `at` of what `fill_linear` writes.
+pub fn scattered(at: usize) -> u8 {
+    ((at & !3) as u32).wrapping_mul(0x9e37_79b1).to_le_bytes()[at & 3]
 }
 
 /// What DAC entry `n` shows.
