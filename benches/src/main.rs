@@ -2,8 +2,8 @@
 //! median CPU times with their ratios to native as a Markdown table.
 //!
 //! ```text
-//! cargo run --release -p beigebox-benches -- [--groups int,mem] [--scale 0.3] [--repeat 3]
-//!     [--on beigebox,qemu,bochs] [--beigebox FILE] [--guests FOLDER]
+//! cargo run --release -p beigebox-benches -- [--groups int,mem.stream] [--scale 0.3] [--repeat 3]
+//!     [--on beigebox,beigebox-jit,qemu,bochs] [--beigebox FILE] [--guests FOLDER]
 //! ```
 //!
 //! Times are CPU seconds of the emulator's process between the markers that each benchmark prints
@@ -134,9 +134,9 @@ fn follow(mut child: Child) -> Result<Watch, Error> {
     Ok(watch)
 }
 
-fn beigebox(plan: &Plan, selection: &[(String, u64)]) -> Result<Watch, Error> {
+fn beigebox(plan: &Plan, selection: &[(String, u64)], engine: &str) -> Result<Watch, Error> {
     let child = Command::new(&plan.beigebox)
-        .arg("run")
+        .args(["run", "--engine", engine])
         .arg("--kernel")
         .arg(plan.guests.join("vmlinuz-686"))
         .arg("--initrd")
@@ -299,10 +299,11 @@ fn run() -> Result<(), Error> {
         take("native", native(&plan, &selection)?);
         for on in &plan.on {
             let watch = match on.as_str() {
-                "beigebox" => beigebox(&plan, &selection)?,
+                "beigebox" => beigebox(&plan, &selection, "interpreter")?,
+                "beigebox-jit" => beigebox(&plan, &selection, "jit")?,
                 "qemu" => qemu(&plan, &selection)?,
                 "bochs" => bochs(&plan, &selection)?,
-                other => return Err(format!("unknown emulator {other}: beigebox, qemu or bochs").into()),
+                other => return Err(format!("unknown emulator {other}: beigebox, beigebox-jit, qemu or bochs").into()),
             };
             if let Some(seconds) = watch.boot {
                 boots.entry(on.clone()).or_default().push(seconds);

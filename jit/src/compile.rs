@@ -60,6 +60,8 @@ pub(crate) struct Compiler {
     free: Vec<usize>,
     context: Context,
     builder: FunctionBuilderContext,
+    /// A folder for what is made, for people to look at.
+    dump: Option<std::path::PathBuf>,
 }
 
 type Isa = std::sync::Arc<dyn cranelift_codegen::isa::TargetIsa>;
@@ -106,6 +108,7 @@ impl Compiler {
             free,
             context: Context::new(),
             builder: FunctionBuilderContext::new(),
+            dump: std::env::var_os("BEIGEBOX_JIT_DUMP").map(Into::into),
         })
     }
     /// A segment holds nothing any more.
@@ -171,11 +174,42 @@ impl Compiler {
             &unit.cells,
             self.isa.frontend_config(),
         );
+        self.context.set_disasm(self.dump.is_some());
+        let text = self.dump.is_some().then(|| self.context.func.display().to_string());
         let (code, bytes) = match self.define() {
             Ok(Some((code, bytes))) => (Some(code), bytes),
             _ => (None, 0),
         };
+        if let (Some(text), Some(code)) = (text, code) {
+            self.write_down(unit, code, bytes, &text);
+        }
         Ready { id, code, bytes, segment: self.segment, free: self.free.len(), time: start.elapsed() }
+    }
+    /// Writes a region down: the guest's instructions, the intermediate representation, the host's
+    /// instructions. What cannot be written is no loss.
+    #[cold]
+    fn write_down(&self, unit: &Unit, code: usize, bytes: usize, representation: &str) {
+        use std::fmt::Write as _;
+        let Some(folder) = &self.dump else { return };
+        let place = &unit.region.place;
+        let mut text = String::new();
+        let _ = writeln!(text, "region {:x}:{:x}, host code {code:x}, {bytes} bytes\n", place.base, place.ip);
+        for (n, block) in unit.region.blocks.iter().enumerate() {
+            let entry = if block.is_entry { ", entry" } else { "" };
+            let _ = writeln!(text, "block {n}{entry}: taken {:?}, else {:?}", block.taken, block.fall);
+            for step in &block.steps {
+                let i = &step.insn;
+                let m = &i.mem;
+                let _ = writeln!(
+                    text,
+                    "  {:08x}  {:?}  imm {:x} mem {:?}:[{}+{}<<{}+{:x}]",
+                    i.ip, i.code, i.imm, m.seg, m.base, m.index, m.shift, m.disp
+                );
+            }
+        }
+        let host = self.context.compiled_code().and_then(|c| c.vcode.clone()).unwrap_or_default();
+        let _ = writeln!(text, "\n{representation}\n{host}");
+        let _ = std::fs::write(folder.join(format!("{:x}-{:x}-{code:x}.txt", place.base, place.ip)), text);
     }
     /// Gives the function at hand its place in memory. `None`: there is no place.
     fn define(&mut self) -> Result<Option<(usize, usize)>, String> {

@@ -3,9 +3,9 @@
 #![allow(unsafe_code, reason = "called by native code with pointers to the state of the run")]
 
 use cpu::core::{Core, Env, Leave};
-use cpu::flags::Cond;
+use cpu::flags::{Cond, FlagsOf};
 use cpu::insn::Insn;
-use cpu::state::{CpuState, Seg, Width};
+use cpu::state::{CpuState, Seg, Width, cr0, cr4};
 use cpu::tlb::ENGINE_WORDS;
 
 /// Byte offsets of the words.
@@ -32,7 +32,16 @@ pub(crate) const STATUS: usize = 104;
 pub(crate) const SETTLE: usize = 112;
 /// Not 0 when code was left because its target may not be mapped any more.
 pub(crate) const UNSURE: usize = 120;
-/// The table of jumps: key, code, number of the entry, nothing.
+/// Whether SSE instructions may run with the guest's MXCSR in the host's: 0 not, 1 it is there.
+pub(crate) const VECTORS: usize = 128;
+pub(crate) const BEGIN_VECTORS: usize = 136;
+/// Flags that the engine has to complete: kind (0: nothing), operands.
+pub(crate) const FLAG_KIND: usize = 144;
+pub(crate) const FLAG_A: usize = 152;
+pub(crate) const FLAG_B: usize = 160;
+/// A function that does so at once.
+pub(crate) const RECORD: usize = 168;
+/// The table of jumps: key, code, number of the entry, validity word of its page.
 pub(crate) const JUMP_TABLE: usize = 512;
 /// Its entries.
 pub(crate) const JUMPS: usize = 4096;
@@ -86,7 +95,17 @@ struct Words {
     tag: u64,
     epoch: u64,
     cpu: *mut CpuState,
+    functions: [u64; 8],
+    vectors: u64,
+    _begin_vectors: u64,
+    flag_kind: u32,
+    _none: u32,
+    flag_a: u32,
+    _none_a: u32,
+    flag_b: u32,
 }
+const _: () = assert!(std::mem::offset_of!(Words, flag_b) == FLAG_B);
+const _: () = assert!(std::mem::offset_of!(Words, vectors) == VECTORS);
 
 /// The state of the run.
 ///
@@ -109,6 +128,95 @@ const WIDTHS: [Width; 9] = {
 fn operand(info: u64) -> (Seg, Width) {
     (Seg::ALL[(info & 7) as usize % 6], WIDTHS[(info >> 8 & 15) as usize % 9])
 }
+/// 16 bytes.
+fn is_vector(info: u64) -> bool {
+    info >> 8 & 16 != 0
+}
+
+fn mxcsr() -> u32 {
+    let mut value = 0u32;
+    // SAFETY: stores four bytes.
+    unsafe { std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut value, options(nostack, preserves_flags)) };
+    value
+}
+fn set_mxcsr(value: u32) {
+    // SAFETY: the value is one that the host has, with all exceptions masked.
+    unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack, preserves_flags)) };
+}
+/// MXCSR as Rust code expects it.
+const OWN_MXCSR: u32 = 0x1f80;
+/// The six masks.
+const MASKS: u32 = 0x1f80;
+
+/// Native code is about to run vector instructions. The answer is 0 when it must not.
+///
+/// # Safety
+/// As for [`core`].
+unsafe extern "sysv64" fn begin_vectors(words: *mut Words, _none: u64) {
+    // SAFETY: as for `read`.
+    unsafe {
+        let cpu = &mut *(*words).cpu;
+        let may = cpu.cr0 & (cr0::EM | cr0::TS) == 0
+            && cpu.cr4 & cr4::OSFXSR != 0
+            && cpu.mxcsr & MASKS == MASKS
+            && cpu.mxcsr & !0xffff == 0;
+        if may {
+            set_mxcsr(cpu.mxcsr);
+        }
+        (*words).vectors = u64::from(may);
+        (*words).host = u64::from(may);
+    }
+}
+/// Native code has been left, or a helper runs: the guest's MXCSR gets what has collected.
+///
+/// # Safety
+/// As for [`core`].
+unsafe fn end_vectors(words: *mut Words) {
+    // SAFETY: as for `read`.
+    unsafe {
+        if (*words).vectors == 1 {
+            (*(*words).cpu).mxcsr = mxcsr();
+            set_mxcsr(OWN_MXCSR);
+            (*words).vectors = 0;
+        }
+    }
+}
+/// Completes the state when native code has returned.
+///
+/// # Safety
+/// `words` are those of the run that has just ended.
+pub(crate) unsafe fn returned(words: *mut u64) {
+    let words = words.cast::<Words>();
+    // SAFETY: the caller's words.
+    unsafe {
+        end_vectors(words);
+        if (*words).flag_kind != 0 {
+            record(words, 0);
+        }
+    }
+}
+/// Records the flags that native code has put into the words.
+///
+/// # Safety
+/// As for [`core`].
+unsafe extern "sysv64" fn record(words: *mut Words, _none: u64) {
+    // SAFETY: as for `read`.
+    unsafe {
+        let kind = std::mem::take(&mut (*words).flag_kind);
+        if kind == 0 {
+            return;
+        }
+        let (a, b) = (u64::from((*words).flag_a), u64::from((*words).flag_b));
+        let width = WIDTHS[(kind >> 8 & 15) as usize % 9];
+        let lazy = &mut (*(*words).cpu).lazy;
+        let (a, b) = (a & width.mask(), b & width.mask());
+        match kind & 0xff {
+            k if k == FlagsOf::Sub as u32 => lazy.record(FlagsOf::Sub, width, a, b, a.wrapping_sub(b) & width.mask()),
+            k if k == FlagsOf::Add as u32 => lazy.record(FlagsOf::Add, width, a, b, a.wrapping_add(b) & width.mask()),
+            _ => lazy.record(FlagsOf::Logic, width, 0, 0, a),
+        }
+    }
+}
 
 /// # Safety
 /// As for [`core`].
@@ -118,6 +226,16 @@ unsafe extern "sysv64" fn read(words: *mut Words, offset: u64, info: u64, remain
     unsafe {
         let mut core = core(words);
         core.env.remaining = remaining;
+        if is_vector(info) {
+            let mut bytes = [0; 16];
+            (*words).host = match core.load_bytes(seg, offset, &mut bytes) {
+                Ok(()) => &raw const (*words).bounce as u64,
+                Err(_) => 0,
+            };
+            let value = u128::from_le_bytes(bytes);
+            (*words).bounce = [value as u64, (value >> 64) as u64];
+            return;
+        }
         match core.load(seg, offset, width) {
             Ok(value) => {
                 (*words).bounce[0] = value;
@@ -152,7 +270,12 @@ unsafe extern "sysv64" fn write(words: *mut Words, offset: u64, info: u64, remai
     unsafe {
         let mut core = core(words);
         core.env.remaining = remaining;
-        let done = core.store(seg, offset, width, value & width.mask());
+        let done = if is_vector(info) {
+            let [low, high] = (*words).bounce;
+            core.store_bytes(seg, offset, &(u128::from(high) << 64 | u128::from(low)).to_le_bytes())
+        } else {
+            core.store(seg, offset, width, value & width.mask())
+        };
         (*words).host = match done {
             Ok(()) => &raw const (*words).bounce as u64,
             Err(_) => 0,
@@ -167,6 +290,7 @@ unsafe extern "sysv64" fn helper(words: *mut Words, op: *const Op, remaining: i6
     // SAFETY: the caller's words and operation.
     unsafe {
         let op = &*op;
+        end_vectors(words);
         let mut core = core(words);
         core.env.remaining = remaining;
         core.cpu.rip = op.insn.next_ip();
@@ -285,6 +409,8 @@ keeping_registers!(modify_keeping, modify);
 keeping_registers!(cond_keeping, cond);
 keeping_registers!(status_keeping, status);
 keeping_registers!(settle_keeping, settle);
+keeping_registers!(record_keeping, record);
+keeping_registers!(begin_vectors_keeping, begin_vectors);
 
 /// Puts the addresses of the functions into the words.
 pub(crate) fn set_functions(words: &mut [u64]) {
@@ -296,6 +422,8 @@ pub(crate) fn set_functions(words: &mut [u64]) {
         (COND, cond_keeping as *const () as usize),
         (STATUS, status_keeping as *const () as usize),
         (SETTLE, settle_keeping as *const () as usize),
+        (RECORD, record_keeping as *const () as usize),
+        (BEGIN_VECTORS, begin_vectors_keeping as *const () as usize),
     ] {
         words[offset / 8] = function as u64;
     }

@@ -1,21 +1,25 @@
 //! A region as Cranelift IR: the instance of [`Micro`] whose values are names of values to come.
 
 use crate::context::{self as cx, Op};
+use crate::plan::Plan;
 use crate::region::{Edge, Region};
+use crate::sse::{self, Vectors};
+use crate::survey::{CARRY, Span};
 use cpu::core::{Env, Fault};
 use cpu::flags::{Cond, FlagsOf, LazyFlags, bits};
-use cpu::insn::{Address, Insn};
+use cpu::insn::{Address, Insn, Rep};
 use cpu::micro::Micro;
 use cpu::semantics;
 use cpu::state::{CpuState, Mode, Seg, Segment, Width, gpr};
 use cpu::tlb::Tables;
-use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{I8, I16, I32, I64};
 use cranelift_codegen::ir::{
-    AbiParam, Block, Function, InstBuilder, JumpTableData, MemFlagsData, SigRef, Signature, Type, Value,
+    AbiParam, Block, BlockArg, Function, InstBuilder, MemFlagsData, SigRef, Signature, Type, Value,
 };
 use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
+use std::collections::HashMap;
 use std::mem::offset_of;
 
 /// A value: a constant, or what an instruction will have computed. Values are zero-extended.
@@ -43,6 +47,10 @@ struct Record {
     cf: Option<V>,
     /// OF where it does not.
     over: Option<V>,
+    /// CF is the one in memory.
+    carry_stays: bool,
+    /// The flags are those of a comparison of these two numbers, neither of which is a NaN.
+    float: Option<(Value, Value)>,
 }
 
 /// Where the status flags are.
@@ -51,6 +59,8 @@ enum Flags {
     /// In [`CpuState::lazy`].
     Memory,
     Values(Record),
+    /// In variables: kind (0: in memory), first operand, second operand.
+    Variables,
 }
 
 /// All that an exit needs to know to make the state in memory complete.
@@ -60,19 +70,68 @@ struct Moment {
     dirty: u32,
     /// The instruction at hand.
     ip: u64,
+    /// What is to be given back to the budget.
     later: i64,
 }
 
-/// Code that is rarely run, put behind all other code.
-enum Cold {
-    /// A memory access that is no hit: goes on at `after` with the host address.
-    Access { moment: Moment, function: i32, info: u64, offset: Value, value: Value, after: Block },
-    /// The instruction at hand is one for the interpreter.
-    Bail { moment: Moment },
-    /// The budget does not cover the next block, whose price has been taken off.
-    Short { moment: Moment, ip: u64, price: i64 },
-    /// The operation was left; the helper has done everything else.
-    Left,
+/// An address as an unknown part and a constant: two addresses with the same unknown part lie
+/// together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key {
+    base: Option<Value>,
+    index: Option<Value>,
+    shift: u8,
+    offset: u32,
+}
+
+/// Bytes of guest memory that have been checked together.
+#[derive(Clone, Copy)]
+struct Group {
+    /// Where they begin.
+    key: Key,
+    bytes: u32,
+    write: bool,
+    /// Host address of the first, 0 when the check has failed.
+    host: Value,
+}
+
+/// Where an access goes: a host address and a distance from it.
+#[derive(Clone, Copy)]
+pub(crate) struct Host {
+    pub(crate) at: Value,
+    pub(crate) disp: i32,
+}
+
+/// What is known at a point of the code that is reached in one way only.
+#[derive(Clone)]
+pub(crate) struct Path {
+    flags: Flags,
+    dirty: u32,
+    /// Instructions that are not yet taken off the budget's value; that it covers them is known.
+    debt: i64,
+    /// A helper may have used up more of the budget than was known.
+    consumed: bool,
+    groups: Vec<Group>,
+    /// Registers whose variables do not hold their values: those are in memory.
+    stale: u32,
+    /// Where accesses that were left end, with the flags of now.
+    left: Option<Block>,
+    pub(crate) vectors: Vectors,
+}
+
+impl Path {
+    fn start(dirty: u32) -> Path {
+        Path {
+            flags: Flags::Memory,
+            dirty,
+            debt: 0,
+            consumed: false,
+            groups: Vec::new(),
+            stale: 0,
+            left: None,
+            vectors: Vectors::default(),
+        }
+    }
 }
 
 /// How a block ends.
@@ -93,17 +152,17 @@ pub(crate) fn tail_signature() -> Signature {
     s
 }
 
-fn trusted() -> MemFlagsData {
+pub(crate) fn trusted() -> MemFlagsData {
     MemFlagsData::trusted()
 }
 /// Guest memory: never traps, but need not be aligned.
-fn guest() -> MemFlagsData {
+pub(crate) fn guest() -> MemFlagsData {
     MemFlagsData::new().with_notrap()
 }
 
 /// Translates regions.
 pub(crate) struct Emitter<'a> {
-    b: FunctionBuilder<'a>,
+    pub(crate) b: FunctionBuilder<'a>,
     region: &'a Region,
     /// The helpers' view of the instructions, block by block.
     ops: &'a [Vec<Op>],
@@ -111,23 +170,29 @@ pub(crate) struct Emitter<'a> {
     slots: &'a [usize],
     /// Addresses of the validity words of the region's pages.
     cells: &'a [usize],
-    ctx: Value,
-    cpu: Value,
+    pub(crate) ctx: Value,
+    pub(crate) cpu: Value,
     regs: [Variable; 8],
     rem: Variable,
-    flags: Flags,
-    dirty: u32,
+    /// Flags in variables.
+    flag_variables: [Variable; 3],
+    pub(crate) path: Path,
     blocks: Vec<Block>,
-    /// Flag state and dirty registers with which a block of one predecessor begins.
-    inherited: Vec<Option<(Flags, u32)>>,
+    plan: Plan,
+    /// With what a block of one predecessor begins.
+    inherited: Vec<Option<Path>>,
     emitted: Vec<bool>,
-    cold: Vec<(Block, Cold)>,
+    /// Values that are others plus a constant.
+    derived: HashMap<Value, (Value, u32)>,
+    /// Which of the block's accesses comes next.
+    access_number: usize,
+    block_number: usize,
     end: End,
     insn_ip: u64,
     later: i64,
     live: u8,
-    /// Host address of the operand that the instruction at hand modifies.
-    modified: Option<Value>,
+    /// Where the operand is that the instruction at hand modifies.
+    modified: Option<Host>,
     tail: SigRef,
     access: SigRef,
     helper: SigRef,
@@ -149,6 +214,7 @@ impl<'a> Emitter<'a> {
         let mut b = FunctionBuilder::new(func, context);
         let regs = std::array::from_fn(|_| b.declare_var(I32));
         let rem = b.declare_var(I64);
+        let flag_variables = std::array::from_fn(|_| b.declare_var(I32));
         let tail = b.import_signature(tail_signature());
         let mut access = Signature::new(CallConv::PreserveAll);
         for _ in 0..5 {
@@ -184,12 +250,15 @@ impl<'a> Emitter<'a> {
             cpu,
             regs,
             rem,
-            flags: Flags::Memory,
-            dirty: 0,
+            flag_variables,
+            path: Path::start(0),
+            plan: Plan::new(region),
             inherited: vec![None; blocks.len()],
             emitted: vec![false; blocks.len()],
             blocks,
-            cold: Vec::new(),
+            derived: HashMap::new(),
+            access_number: 0,
+            block_number: 0,
             end: End::Fall,
             insn_ip: 0,
             later: 0,
@@ -200,18 +269,17 @@ impl<'a> Emitter<'a> {
             helper,
             simple,
         };
-        e.reload();
+        e.b.seal_block(entry);
+        let zero = e.iconst(I32, 0);
+        for variable in e.flag_variables {
+            e.b.def_var(variable, zero);
+        }
         e.b.def_var(rem, rem_in);
         e.dispatch(number);
-        for (n, block) in region.blocks.iter().enumerate() {
-            if block.ways_in != 0 || block.is_entry {
+        for n in 0..region.blocks.len() {
+            if e.plan.reached[n] {
                 e.block(n);
             }
-        }
-        while let Some((block, cold)) = e.cold.pop() {
-            e.b.switch_to_block(block);
-            e.b.set_cold_block(block);
-            e.cold(cold);
         }
         e.b.seal_all_blocks();
         e.b.finalize(target);
@@ -220,28 +288,42 @@ impl<'a> Emitter<'a> {
     /// To the block with the number that the caller has given.
     fn dispatch(&mut self, number: Value) {
         let entries = &self.region.entries;
-        let targets: Vec<Block> = entries.iter().map(|_| self.b.create_block()).collect();
-        if let [only] = targets[..] {
-            self.b.ins().jump(only, &[]);
-        } else {
-            let number = self.b.ins().ireduce(I32, number);
-            let calls: Vec<_> = targets.iter().map(|t| self.b.func.dfg.block_call(*t, &[])).collect();
-            let table = self.b.create_jump_table(JumpTableData::new(calls[0], &calls));
-            self.b.ins().br_table(number, table);
-        }
-        for (target, &entry) in targets.iter().zip(entries) {
-            self.b.switch_to_block(*target);
-            (self.flags, self.dirty) = (Flags::Memory, 0);
-            if let Some(second) = self.region.blocks[entry].second {
-                self.check_page(second, self.region.blocks[entry].ip);
+        for (n, &entry) in entries.iter().enumerate() {
+            if n + 1 < entries.len() {
+                let (here, other) = (self.b.create_block(), self.b.create_block());
+                let this = self.iconst(I64, n as u64);
+                let is_this = self.b.ins().icmp(IntCC::Equal, number, this);
+                self.b.ins().brif(is_this, here, &[], other, &[]);
+                self.open(here);
+                self.enter(entry);
+                self.open(other);
+            } else {
+                self.enter(entry);
             }
-            self.go_to(entry);
         }
+    }
+    fn enter(&mut self, entry: usize) {
+        self.path = Path::start(0);
+        self.path.stale = 0xff;
+        if let Some(second) = self.region.blocks[entry].second {
+            self.check_page(second, self.region.blocks[entry].ip);
+        }
+        self.go_to(entry);
     }
 
     // --- small things --------------------------------------------------------------------------
 
-    fn iconst(&mut self, ty: Type, value: u64) -> Value {
+    /// Goes on in `block`, to which no more ways will lead.
+    pub(crate) fn open(&mut self, block: Block) {
+        self.b.switch_to_block(block);
+        self.b.seal_block(block);
+    }
+    /// The same, for code that is rarely run.
+    pub(crate) fn open_cold(&mut self, block: Block) {
+        self.open(block);
+        self.b.set_cold_block(block);
+    }
+    pub(crate) fn iconst(&mut self, ty: Type, value: u64) -> Value {
         let value = match ty {
             I8 => value as u8 as i64,
             I16 => value as u16 as i64,
@@ -250,14 +332,14 @@ impl<'a> Emitter<'a> {
         };
         self.b.ins().iconst(ty, value)
     }
-    fn load64(&mut self, base: Value, offset: usize) -> Value {
+    pub(crate) fn load64(&mut self, base: Value, offset: usize) -> Value {
         self.b.ins().load(I64, trusted(), base, offset as i32)
     }
-    fn store_at(&mut self, value: Value, base: Value, offset: usize) {
+    pub(crate) fn store_at(&mut self, value: Value, base: Value, offset: usize) {
         self.b.ins().store(trusted(), value, base, offset as i32);
     }
     /// In 32 bits.
-    fn w(&mut self, v: V) -> Value {
+    pub(crate) fn w(&mut self, v: V) -> Value {
         match v {
             V::C(c) => self.iconst(I32, c),
             V::W(v) => v,
@@ -266,7 +348,7 @@ impl<'a> Emitter<'a> {
         }
     }
     /// In 64 bits.
-    fn q(&mut self, v: V) -> Value {
+    pub(crate) fn q(&mut self, v: V) -> Value {
         match v {
             V::C(c) => self.iconst(I64, c),
             V::W(v) | V::B(v) => self.b.ins().uextend(I64, v),
@@ -274,7 +356,7 @@ impl<'a> Emitter<'a> {
         }
     }
     /// 0 or 1 in 8 bits, of a value that is 0 or 1 in its lowest bit.
-    fn bit(&mut self, v: V) -> Value {
+    pub(crate) fn bit(&mut self, v: V) -> Value {
         match v {
             V::C(c) => self.iconst(I8, c & 1),
             V::B(v) => v,
@@ -326,14 +408,14 @@ impl<'a> Emitter<'a> {
             Width::Qword => self.q(v),
         }
     }
-    fn compare(&mut self, cc: IntCC, width: Width, a: V, b: V) -> V {
+    pub(crate) fn compare(&mut self, cc: IntCC, width: Width, a: V, b: V) -> V {
         let (a, b) = (self.exact(width, a), self.exact(width, b));
         V::B(self.b.ins().icmp(cc, a, b))
     }
     fn is_zero(&mut self, width: Width, v: V) -> V {
         self.compare(IntCC::Equal, width, v, V::C(0))
     }
-    fn flip(&mut self, v: V) -> V {
+    pub(crate) fn flip(&mut self, v: V) -> V {
         match v {
             V::C(c) => V::C(c & 1 ^ 1),
             _ => {
@@ -343,7 +425,7 @@ impl<'a> Emitter<'a> {
             }
         }
     }
-    fn either(&mut self, a: V, b: V) -> V {
+    pub(crate) fn either(&mut self, a: V, b: V) -> V {
         let (a, b) = (self.bit(a), self.bit(b));
         V::B(self.b.ins().bor(a, b))
     }
@@ -372,11 +454,19 @@ impl<'a> Emitter<'a> {
     }
     /// All registers are as they are in memory.
     fn reload(&mut self) {
+        self.path.stale = 0xff;
+        self.path.dirty = 0;
+    }
+    /// Gets those registers of `mask` that have to come from memory.
+    fn refresh(&mut self, mask: u32) {
+        let mask = mask & self.path.stale;
         for n in 0..8 {
-            let v = self.b.ins().load(I32, trusted(), self.cpu, Self::gpr_offset(n) as i32);
-            self.b.def_var(self.regs[n], v);
+            if mask >> n & 1 != 0 {
+                let v = self.b.ins().load(I32, trusted(), self.cpu, Self::gpr_offset(n) as i32);
+                self.b.def_var(self.regs[n], v);
+            }
         }
-        self.dirty = 0;
+        self.path.stale &= !mask;
     }
     fn store_registers(&mut self, mask: u32) {
         for n in 0..8 {
@@ -386,9 +476,9 @@ impl<'a> Emitter<'a> {
             }
         }
     }
-    fn flush_registers(&mut self) {
-        self.store_registers(self.dirty);
-        self.dirty = 0;
+    pub(crate) fn flush_registers(&mut self) {
+        self.store_registers(self.path.dirty);
+        self.path.dirty = 0;
     }
     fn lazy(field: usize) -> usize {
         offset_of!(CpuState, lazy) + field
@@ -396,7 +486,13 @@ impl<'a> Emitter<'a> {
     /// Writes a record to memory.
     fn store_record(&mut self, rec: &Record) {
         let kind = rec.of as u64 | (rec.width as u64) << 8;
-        let cf = self.carry_of(rec);
+        let cf = if rec.carry_stays { V::C(0) } else { self.carry_of(rec) };
+        let mut rec = *rec;
+        if rec.float.is_some() {
+            let zero = self.zero_of(&rec);
+            let zero = V::W(self.w(zero));
+            rec.a = self.shl(Width::Dword, zero, V::C(6));
+        }
         let mut word = kind;
         if let V::C(c) = cf {
             word |= (c & 1) << 24;
@@ -404,8 +500,15 @@ impl<'a> Emitter<'a> {
         if let Some(V::C(c)) = rec.over {
             word |= (2 | c & 1) << 16;
         }
-        let word = self.iconst(I32, word);
-        self.store_at(word, self.cpu, Self::lazy(offset_of!(LazyFlags, of)));
+        if rec.carry_stays {
+            const { assert!(offset_of!(LazyFlags, width) == 1 && offset_of!(LazyFlags, over) == 2) };
+            let (of, over) = (self.iconst(I16, word & 0xffff), self.iconst(I8, word >> 16 & 0xff));
+            self.store_at(of, self.cpu, Self::lazy(offset_of!(LazyFlags, of)));
+            self.store_at(over, self.cpu, Self::lazy(offset_of!(LazyFlags, over)));
+        } else {
+            let word = self.iconst(I32, word);
+            self.store_at(word, self.cpu, Self::lazy(offset_of!(LazyFlags, of)));
+        }
         if !matches!(cf, V::C(_)) {
             let cf = self.bit(cf);
             self.store_at(cf, self.cpu, Self::lazy(offset_of!(LazyFlags, cf)));
@@ -436,20 +539,90 @@ impl<'a> Emitter<'a> {
             }
         }
     }
+    /// The flags of a comparison of two numbers that are no NaNs.
+    pub(crate) fn set_float_flags(&mut self, a: Value, b: Value) {
+        let none = V::C(0);
+        let of = FlagsOf::All;
+        let rec = Record {
+            of,
+            width: Width::Dword,
+            a: none,
+            b: none,
+            r: none,
+            cf: None,
+            over: None,
+            carry_stays: false,
+            float: Some((a, b)),
+        };
+        self.path.left = None;
+        self.path.flags = Flags::Values(rec);
+    }
     fn flush_flags(&mut self) {
-        if let Flags::Values(rec) = self.flags {
-            self.store_record(&rec);
-            self.flags = Flags::Memory;
+        match self.path.flags {
+            Flags::Memory => return,
+            Flags::Values(rec) => self.store_record(&rec),
+            Flags::Variables => {
+                self.store_variables();
+                self.call_simple(cx::RECORD, 0);
+            }
+        }
+        self.path.left = None;
+        self.path.flags = Flags::Memory;
+    }
+    /// Leaves flags in variables to the engine, which completes them when the code returns.
+    fn store_variables(&mut self) {
+        let values = self.flag_variables.map(|variable| self.b.use_var(variable));
+        self.store_flag_values(values);
+    }
+    fn store_flag_values(&mut self, values: [Value; 3]) {
+        for (v, at) in values.into_iter().zip([cx::FLAG_KIND, cx::FLAG_A, cx::FLAG_B]) {
+            self.store_at(v, self.ctx, at);
+        }
+    }
+    /// Puts the flags into variables, those that take more than that into memory.
+    fn flags_to_variables(&mut self) {
+        if let Flags::Variables = self.path.flags {
+            return;
+        }
+        let simple = match self.path.flags {
+            Flags::Values(rec) if rec.cf.is_none() && rec.over.is_none() && rec.float.is_none() => {
+                matches!(rec.of, FlagsOf::Sub | FlagsOf::Add | FlagsOf::Logic).then_some(rec)
+            }
+            _ => None,
+        };
+        let [kind, a, b] = self.flag_variables;
+        let Some(rec) = simple else {
+            self.flush_flags();
+            let none = self.iconst(I32, 0);
+            self.b.def_var(kind, none);
+            return;
+        };
+        let word = self.iconst(I32, rec.of as u64 | (rec.width as u64) << 8 | 1 << 16);
+        self.b.def_var(kind, word);
+        let first = self.w(if rec.of == FlagsOf::Logic { rec.r } else { rec.a });
+        self.b.def_var(a, first);
+        if rec.of != FlagsOf::Logic {
+            let second = self.w(rec.b);
+            self.b.def_var(b, second);
+        }
+    }
+    /// Flags in variables are to be computed with.
+    fn settle_variables(&mut self) {
+        if let Flags::Variables = self.path.flags {
+            self.flush_flags();
         }
     }
     fn moment(&self) -> Moment {
-        Moment { flags: self.flags, dirty: self.dirty, ip: self.insn_ip, later: self.later }
+        let later = self.later - self.path.debt;
+        Moment { flags: self.path.flags, dirty: self.path.dirty, ip: self.insn_ip, later }
     }
     /// Makes memory complete but for RIP and the budget.
     fn complete(&mut self, moment: &Moment) {
         self.store_registers(moment.dirty);
-        if let Flags::Values(rec) = moment.flags {
-            self.store_record(&rec);
+        match moment.flags {
+            Flags::Memory => {}
+            Flags::Values(rec) => self.store_record(&rec),
+            Flags::Variables => self.store_variables(),
         }
     }
     fn set_rip(&mut self, ip: u64) {
@@ -469,43 +642,56 @@ impl<'a> Emitter<'a> {
         let how = self.iconst(I64, how);
         self.b.ins().return_(&[how]);
     }
-    fn later_block(&mut self, cold: Cold) -> Block {
-        let block = self.b.create_block();
-        self.cold.push((block, cold));
-        block
+    /// Leaves the instruction at hand, with its state complete, to the interpreter.
+    pub(crate) fn bail(&mut self) {
+        let moment = self.moment();
+        self.complete(&moment);
+        self.set_rip(moment.ip);
+        self.set_remaining(moment.later + 1);
+        self.finish(cx::STEP);
     }
-
-    fn cold(&mut self, cold: Cold) {
-        match cold {
-            Cold::Access { moment, function, info, offset, value, after } => {
-                let rem = self.b.use_var(self.rem);
-                let info = self.iconst(I64, info);
-                let f = self.load64(self.ctx, function as usize);
-                let ctx = self.ctx;
-                self.b.ins().call_indirect(self.access, f, &[ctx, offset, info, rem, value]);
-                let host = self.load64(self.ctx, cx::HOST);
+    /// Goes on only when `ok` is not 0; else the instruction at hand is one for the interpreter.
+    pub(crate) fn require(&mut self, ok: Value) {
+        let (go, stop) = (self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(ok, go, &[], stop, &[]);
+        self.open_cold(stop);
+        self.bail();
+        self.open(go);
+    }
+    /// The access at hand was left: ends the block at hand if `host` is 0, else goes on in `after`.
+    fn unless_left(&mut self, host: Value, after: Block, arguments: &[Value]) {
+        let rem = self.b.use_var(self.rem);
+        let later = self.later - self.path.debt;
+        let rem = self.b.ins().iadd_imm_s(rem, later);
+        let ip = self.iconst(I64, self.insn_ip);
+        let (left, is_new) = match self.path.left {
+            Some(left) => (left, false),
+            None => {
                 let left = self.b.create_block();
-                self.b.ins().brif(host, after, &[host.into()], left, &[]);
-                self.b.switch_to_block(left);
-                self.b.set_cold_block(left);
-                self.complete(&moment);
-                self.set_rip(moment.ip);
-                self.set_remaining(moment.later);
-                self.finish(cx::LEFT);
+                self.b.append_block_param(left, I64);
+                self.b.append_block_param(left, I64);
+                self.path.left = Some(left);
+                (left, true)
             }
-            Cold::Bail { moment } => {
-                self.complete(&moment);
-                self.set_rip(moment.ip);
-                self.set_remaining(moment.later + 1);
-                self.finish(cx::STEP);
+        };
+        // Here, not in the block, to which ways will still be added.
+        let wanted = is_new && matches!(self.path.flags, Flags::Variables);
+        let flags = wanted.then(|| self.flag_variables.map(|variable| self.b.use_var(variable)));
+        let arguments: Vec<BlockArg> = arguments.iter().map(|&v| v.into()).collect();
+        self.b.ins().brif(host, after, &arguments, left, &[ip.into(), rem.into()]);
+        if is_new {
+            self.b.switch_to_block(left);
+            self.b.set_cold_block(left);
+            match self.path.flags {
+                Flags::Memory => {}
+                Flags::Values(rec) => self.store_record(&rec),
+                Flags::Variables => flags.into_iter().for_each(|f| self.store_flag_values(f)),
             }
-            Cold::Short { moment, ip, price } => {
-                self.complete(&moment);
-                self.set_rip(ip);
-                self.set_remaining(price);
-                self.finish(cx::SHORT);
-            }
-            Cold::Left => self.finish(cx::LEFT),
+            let (ip, rem) = (self.b.block_params(left)[0], self.b.block_params(left)[1]);
+            self.store_at(ip, self.cpu, offset_of!(CpuState, rip));
+            let env = self.load64(self.ctx, cx::ENV);
+            self.store_at(rem, env, offset_of!(Env<'static>, remaining));
+            self.finish(cx::LEFT);
         }
     }
     fn exit(&mut self, moment: &Moment, exit: usize, from_page: u64) {
@@ -514,7 +700,6 @@ impl<'a> Emitter<'a> {
         self.set_rip(target);
         let slot = self.iconst(I64, self.slots[exit] as u64);
         self.store_at(slot, self.ctx, cx::EXIT);
-        let rem = self.b.use_var(self.rem);
         let (ctx, cpu) = (self.ctx, self.cpu);
         let page = (target.wrapping_add(self.region.place.base) & 0xffff_ffff) >> 12;
         if page != from_page {
@@ -525,45 +710,67 @@ impl<'a> Emitter<'a> {
             let ok = self.b.ins().icmp(IntCC::Equal, then, now);
             let (follow, stop) = (self.b.create_block(), self.b.create_block());
             self.b.ins().brif(ok, follow, &[], stop, &[]);
-            self.b.switch_to_block(stop);
-            self.b.set_cold_block(stop);
+            self.open_cold(stop);
             self.store_at(cell, self.ctx, cx::UNSURE);
-            self.set_remaining(0);
+            self.set_remaining(-self.path.debt);
             self.finish(cx::INDIRECT);
-            self.b.switch_to_block(follow);
+            self.open(follow);
         }
         let code = self.load64(slot, cx::SLOT_CODE);
         let number = self.load64(slot, cx::SLOT_NUMBER);
+        let rem = self.remaining();
         self.b.ins().return_call_indirect(self.tail, code, &[ctx, cpu, number, rem]);
     }
 
     // --- blocks --------------------------------------------------------------------------------
 
+    /// What is left of the budget, all blocks so far paid.
+    fn remaining(&mut self) -> Value {
+        let rem = self.b.use_var(self.rem);
+        if self.path.debt == 0 { rem } else { self.b.ins().iadd_imm_s(rem, -self.path.debt) }
+    }
     /// Goes to a block of the region, with its price paid.
     fn go_to(&mut self, to: usize) {
         let target = &self.region.blocks[to];
         let price = target.steps.len() as i64;
-        let moment = self.moment();
-        let rem = self.b.use_var(self.rem);
-        let p = self.iconst(I64, price as u64);
-        let left = self.b.ins().isub(rem, p);
-        self.b.def_var(self.rem, left);
-        let zero = self.iconst(I64, 0);
-        let is_short = self.b.ins().icmp(IntCC::SignedLessThan, left, zero);
-        let cold = self.later_block(Cold::Short { moment, ip: target.ip, price });
-        let enough = self.b.create_block();
-        self.b.ins().brif(is_short, cold, &[], enough, &[]);
-        self.b.switch_to_block(enough);
-        let single = target.ways_in == 1 && !target.is_entry && !self.emitted[to];
-        if single {
-            self.inherited[to] = Some((self.flags, self.dirty));
+        let single = self.plan.single[to];
+        if single && !self.path.consumed {
+            self.path.debt += price;
         } else {
-            if target.live != 0 {
+            // The way from here to where the budget is looked at next may cost as much as this.
+            let spare = self.plan.reach[to] - price;
+            let rem = self.b.use_var(self.rem);
+            let left = self.b.ins().iadd_imm_s(rem, -(price + self.path.debt));
+            self.b.def_var(self.rem, left);
+            self.path.debt = 0;
+            self.path.consumed = false;
+            let is_short = self.b.ins().icmp_imm_s(IntCC::SignedLessThan, left, spare);
+            let (short, enough) = (self.b.create_block(), self.b.create_block());
+            self.b.ins().brif(is_short, short, &[], enough, &[]);
+            self.open_cold(short);
+            let moment = self.moment();
+            self.complete(&moment);
+            self.set_rip(target.ip);
+            self.set_remaining(price);
+            self.finish(cx::SHORT);
+            self.open(enough);
+        }
+        if single {
+            self.inherited[to] = Some(self.path.clone());
+        } else {
+            if self.plan.light[to] {
+                self.flags_to_variables();
+            } else if target.live != 0 {
                 self.flush_flags();
             }
-            self.store_registers(self.dirty & !target.dirty);
+            self.store_registers(self.path.dirty & !target.dirty);
+            self.refresh(self.plan.live[to] | target.dirty);
         }
         self.b.ins().jump(self.blocks[to], &[]);
+        self.plan.ways[to] -= 1;
+        if self.plan.ways[to] == 0 && self.emitted[to] {
+            self.b.seal_block(self.blocks[to]);
+        }
     }
     /// Checks that code in `page` (of the region) may be entered from another page.
     fn check_page(&mut self, page: usize, ip: u64) {
@@ -574,19 +781,17 @@ impl<'a> Emitter<'a> {
         let moment = self.moment();
         let (go, stop) = (self.b.create_block(), self.b.create_block());
         self.b.ins().brif(ok, go, &[], stop, &[]);
-        self.b.switch_to_block(stop);
-        self.b.set_cold_block(stop);
+        self.open_cold(stop);
         self.complete(&moment);
         self.set_rip(ip);
         let none = self.iconst(I64, 0);
         self.store_at(none, self.ctx, cx::EXIT);
         self.store_at(cell, self.ctx, cx::UNSURE);
-        self.set_remaining(0);
+        self.set_remaining(-self.path.debt);
         self.finish(cx::INDIRECT);
-        self.b.switch_to_block(go);
+        self.open(go);
     }
     fn follow(&mut self, from: usize, edge: Edge) {
-        let (flags, dirty) = (self.flags, self.dirty);
         match edge {
             Edge::Block(to) => {
                 let (here, there) = (&self.region.blocks[from], &self.region.blocks[to]);
@@ -600,13 +805,13 @@ impl<'a> Emitter<'a> {
                 self.go_to(to);
             }
             Edge::Exit(exit) => {
+                self.settle_variables();
                 let page = self.page_of(from);
                 let moment = self.moment();
                 self.exit(&moment, exit, page);
             }
             Edge::None => self.finish(cx::INDIRECT),
         }
-        (self.flags, self.dirty) = (flags, dirty);
     }
     /// The linear page that a link from the end of block `from` may stay in unchecked.
     fn page_of(&self, from: usize) -> u64 {
@@ -616,10 +821,7 @@ impl<'a> Emitter<'a> {
     /// The direct edge of the block at hand, unless its target lies outside the code segment.
     fn edge(&mut self, from: usize, edge: Edge, target: Option<u64>) {
         match target {
-            Some(target) if !self.in_segment(target) => {
-                let moment = self.moment();
-                self.cold(Cold::Bail { moment });
-            }
+            Some(target) if !self.in_segment(target) => self.bail(),
             _ => self.follow(from, edge),
         }
     }
@@ -632,10 +834,18 @@ impl<'a> Emitter<'a> {
         let block = &region.blocks[n];
         self.b.switch_to_block(self.blocks[n]);
         self.emitted[n] = true;
-        (self.flags, self.dirty) = match self.inherited[n].take() {
-            Some(inherited) => inherited,
-            None => (Flags::Memory, block.dirty),
-        };
+        if self.plan.ways[n] == 0 {
+            self.b.seal_block(self.blocks[n]);
+        }
+        self.path = self.inherited[n].take().unwrap_or_else(|| Path::start(block.dirty));
+        if !self.plan.single[n] {
+            self.path.stale = !(self.plan.live[n] | block.dirty) & 0xff;
+            if self.plan.light[n] {
+                self.path.flags = Flags::Variables;
+            }
+        }
+        self.access_number = 0;
+        self.block_number = n;
         self.end = End::Fall;
         for (at, step) in block.steps.iter().enumerate() {
             self.insn_ip = step.insn.ip;
@@ -646,6 +856,7 @@ impl<'a> Emitter<'a> {
                 Some(run) => {
                     let _ = run(self, &step.insn);
                 }
+                None if sse::is_native(&step.insn) => sse::emit(self, &step.insn),
                 None => self.call_helper(&self.ops[n][at]),
             }
         }
@@ -666,15 +877,30 @@ impl<'a> Emitter<'a> {
                     let cond = self.test(cond);
                     let (yes, no) = (self.b.create_block(), self.b.create_block());
                     self.b.ins().brif(cond, yes, &[], no, &[]);
-                    let saved = (self.flags, self.dirty);
-                    self.b.switch_to_block(no);
+                    let saved = self.path.clone();
+                    self.open(no);
                     self.edge(n, block.fall, None);
-                    (self.flags, self.dirty) = saved;
-                    self.b.switch_to_block(yes);
+                    self.path = saved;
+                    self.open(yes);
                     self.edge(n, block.taken, target);
                 }
             },
-            End::Jump(target) => self.indirect(target),
+            End::Jump(target) => {
+                self.settle_variables();
+                for &guess in &block.guesses {
+                    let there = self.region.blocks[guess].ip;
+                    let is_there = self.compare(IntCC::Equal, Width::Dword, target, V::C(there));
+                    let is_there = self.test(is_there);
+                    let (yes, no) = (self.b.create_block(), self.b.create_block());
+                    self.b.ins().brif(is_there, yes, &[], no, &[]);
+                    let saved = self.path.clone();
+                    self.open(yes);
+                    self.follow(n, Edge::Block(guess));
+                    self.path = saved;
+                    self.open(no);
+                }
+                self.indirect(target);
+            }
         }
     }
 
@@ -695,16 +921,29 @@ impl<'a> Emitter<'a> {
         let ok = self.b.ins().icmp(IntCC::Equal, key, found);
         let (hit, miss) = (self.b.create_block(), self.b.create_block());
         self.b.ins().brif(ok, hit, &[], miss, &[]);
-        self.b.switch_to_block(miss);
-        self.b.set_cold_block(miss);
+        self.open_cold(miss);
         let none = self.iconst(I64, 0);
         self.store_at(none, self.ctx, cx::EXIT);
-        self.set_remaining(0);
+        self.set_remaining(-self.path.debt);
         self.finish(cx::INDIRECT);
-        self.b.switch_to_block(hit);
+        self.open(hit);
+        // Whether the page is still mapped as it was.
+        let cell = self.load64(at, cx::JUMP_TABLE + 24);
+        let then = self.load64(cell, 0);
+        let now = self.load64(self.ctx, cx::EPOCH);
+        let ok = self.b.ins().icmp(IntCC::Equal, then, now);
+        let (follow, stop) = (self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(ok, follow, &[], stop, &[]);
+        self.open_cold(stop);
+        let none = self.iconst(I64, 0);
+        self.store_at(none, self.ctx, cx::EXIT);
+        self.store_at(cell, self.ctx, cx::UNSURE);
+        self.set_remaining(-self.path.debt);
+        self.finish(cx::INDIRECT);
+        self.open(follow);
         let code = self.load64(at, cx::JUMP_TABLE + 8);
         let number = self.load64(at, cx::JUMP_TABLE + 16);
-        let rem = self.b.use_var(self.rem);
+        let rem = self.remaining();
         let (ctx, cpu) = (self.ctx, self.cpu);
         self.b.ins().return_call_indirect(self.tail, code, &[ctx, cpu, number, rem]);
     }
@@ -712,22 +951,28 @@ impl<'a> Emitter<'a> {
     fn call_helper(&mut self, op: &Op) {
         self.flush_registers();
         self.flush_flags();
-        let rem = self.b.use_var(self.rem);
+        let rem = self.remaining();
         let f = self.load64(self.ctx, cx::HELPER);
+        self.path.consumed |= op.insn.rep != Rep::No;
         let op = self.iconst(I64, std::ptr::from_ref(op) as u64);
         let ctx = self.ctx;
         let call = self.b.ins().call_indirect(self.helper, f, &[ctx, op, rem]);
         let left = self.b.inst_results(call)[0];
-        let (go, stop) = (self.b.create_block(), self.later_block(Cold::Left));
+        let (go, stop) = (self.b.create_block(), self.b.create_block());
         self.b.ins().brif(left, stop, &[], go, &[]);
-        self.b.switch_to_block(go);
+        self.open_cold(stop);
+        self.finish(cx::LEFT);
+        self.open(go);
+        self.path.groups.clear();
+        self.path.vectors = Vectors::default();
+        self.path.debt = 0;
         self.reload();
         let env = self.load64(self.ctx, cx::ENV);
         let rem = self.load64(env, offset_of!(Env<'static>, remaining));
         self.b.def_var(self.rem, rem);
     }
     /// Calls one of the functions that keep all registers and answer in memory.
-    fn call_simple(&mut self, function: usize, argument: u64) -> Value {
+    pub(crate) fn call_simple(&mut self, function: usize, argument: u64) -> Value {
         let f = self.load64(self.ctx, function);
         let argument = self.iconst(I64, argument);
         let ctx = self.ctx;
@@ -738,9 +983,10 @@ impl<'a> Emitter<'a> {
     // --- flags ---------------------------------------------------------------------------------
 
     fn carry(&mut self) -> V {
-        match self.flags {
+        self.settle_variables();
+        match self.path.flags {
             Flags::Values(rec) => self.carry_of(&rec),
-            Flags::Memory => {
+            _ => {
                 let at = Self::lazy(offset_of!(LazyFlags, cf));
                 V::B(self.b.ins().load(I8, trusted(), self.cpu, at as i32))
             }
@@ -749,6 +995,13 @@ impl<'a> Emitter<'a> {
     fn carry_of(&mut self, rec: &Record) -> V {
         if let Some(cf) = rec.cf {
             return cf;
+        }
+        if rec.carry_stays {
+            let at = Self::lazy(offset_of!(LazyFlags, cf));
+            return V::B(self.b.ins().load(I8, trusted(), self.cpu, at as i32));
+        }
+        if let Some((a, b)) = rec.float {
+            return V::B(self.b.ins().fcmp(FloatCC::UnorderedOrLessThan, a, b));
         }
         let (w, a, b, r) = (rec.width, rec.a, rec.b, rec.r);
         match rec.of {
@@ -800,6 +1053,9 @@ impl<'a> Emitter<'a> {
         }
     }
     fn zero_of(&mut self, rec: &Record) -> V {
+        if let Some((a, b)) = rec.float {
+            return V::B(self.b.ins().fcmp(FloatCC::UnorderedOrEqual, a, b));
+        }
         match rec.of {
             FlagsOf::All => self.bit_of(rec.a, 6),
             FlagsOf::Sub if rec.cf.is_none() => self.compare(IntCC::Equal, rec.width, rec.a, rec.b),
@@ -807,12 +1063,18 @@ impl<'a> Emitter<'a> {
         }
     }
     fn sign_of(&mut self, rec: &Record) -> V {
+        if rec.float.is_some() {
+            return V::C(0);
+        }
         match rec.of {
             FlagsOf::All => self.bit_of(rec.a, 7),
             _ => self.compare(IntCC::SignedLessThan, rec.width, rec.r, V::C(0)),
         }
     }
     fn parity_of(&mut self, rec: &Record) -> V {
+        if rec.float.is_some() {
+            return V::C(0);
+        }
         match rec.of {
             FlagsOf::All => self.bit_of(rec.a, 2),
             _ => {
@@ -827,6 +1089,9 @@ impl<'a> Emitter<'a> {
     fn overflow_of(&mut self, rec: &Record) -> V {
         if let Some(over) = rec.over {
             return over;
+        }
+        if rec.float.is_some() {
+            return V::C(0);
         }
         let (w, a, b, r) = (rec.width, rec.a, rec.b, rec.r);
         match rec.of {
@@ -857,6 +1122,9 @@ impl<'a> Emitter<'a> {
         }
     }
     fn adjust_of(&mut self, rec: &Record) -> V {
+        if rec.float.is_some() {
+            return V::C(0);
+        }
         match rec.of {
             FlagsOf::Add | FlagsOf::Sub | FlagsOf::Adc | FlagsOf::Sbb => {
                 let x = self.xor(rec.a, rec.b);
@@ -887,6 +1155,20 @@ impl<'a> Emitter<'a> {
     }
     fn cond_of(&mut self, rec: &Record, cond: Cond) -> V {
         let plain = rec.over.is_none() && rec.cf.is_none();
+        if let Some((a, b)) = rec.float
+            && plain
+        {
+            let cc = match cond {
+                Cond::B => FloatCC::UnorderedOrLessThan,
+                Cond::Ae => FloatCC::GreaterThanOrEqual,
+                Cond::E | Cond::Le => FloatCC::UnorderedOrEqual,
+                Cond::Ne | Cond::G => FloatCC::OrderedNotEqual,
+                Cond::Be => FloatCC::UnorderedOrLessThanOrEqual,
+                Cond::A => FloatCC::GreaterThan,
+                _ => return V::C(u64::from(cond as u8 & 1)),
+            };
+            return V::B(self.b.ins().fcmp(cc, a, b));
+        }
         // The host's own comparisons.
         let direct = match (rec.of, cond) {
             (FlagsOf::Sub, _) if plain => match cond {
@@ -968,16 +1250,16 @@ impl<'a> Emitter<'a> {
         let cond = self.test(cond);
         let (yes, after) = (self.b.create_block(), self.b.create_block());
         self.b.ins().brif(cond, yes, &[], after, &[]);
-        self.b.switch_to_block(yes);
+        self.open(yes);
         then(self);
         self.b.ins().jump(after, &[]);
-        self.b.switch_to_block(after);
+        self.open(after);
     }
 
     // --- memory --------------------------------------------------------------------------------
 
     /// Offset of a memory operand, in 32 bits.
-    fn address(&mut self, at: &Address) -> V {
+    pub(crate) fn address(&mut self, at: &Address) -> V {
         let mut sum = V::C(at.disp & at.width.mask());
         if at.base != gpr::NONE {
             let base = self.full(at.base);
@@ -994,34 +1276,143 @@ impl<'a> Emitter<'a> {
         }
         if at.width == Width::Word { self.and(sum, V::C(0xffff)) } else { sum }
     }
+    fn root(&self, v: Value) -> (Value, u32) {
+        self.derived.get(&v).copied().unwrap_or((v, 0))
+    }
+    /// The parts of the address of a memory operand.
+    pub(crate) fn key(&mut self, at: &Address) -> Option<Key> {
+        if !at.flat || at.width != Width::Dword {
+            return None;
+        }
+        let mut key = Key { base: None, index: None, shift: at.shift & 3, offset: at.disp as u32 };
+        if at.base != gpr::NONE {
+            let value = self.b.use_var(self.regs[usize::from(at.base & 7)]);
+            let (root, offset) = self.root(value);
+            key.base = Some(root);
+            key.offset = key.offset.wrapping_add(offset);
+        }
+        if at.index != gpr::NONE {
+            let value = self.b.use_var(self.regs[usize::from(at.index & 7)]);
+            let (root, offset) = self.root(value);
+            key.index = Some(root);
+            key.offset = key.offset.wrapping_add(offset << key.shift);
+        }
+        Some(key)
+    }
+    fn stack_key(&self, offset: V) -> Option<Key> {
+        if !self.flat_stack() {
+            return None;
+        }
+        let (base, offset) = match offset {
+            V::W(v) => {
+                let (root, offset) = self.root(v);
+                (Some(root), offset)
+            }
+            V::C(c) => (None, c as u32),
+            _ => return None,
+        };
+        Some(Key { base, index: None, shift: 0, offset })
+    }
     fn full(&mut self, index: u8) -> V {
+        self.refresh(1 << (index & 7));
         V::W(self.b.use_var(self.regs[usize::from(index & 7)]))
     }
-    /// The host address of `width` bytes at `seg:offset`, after all checks. `value` is what is
-    /// going to be stored, for the case that the store is made on the way.
-    fn host(&mut self, seg: Seg, flat: bool, offset: V, width: Width, how: How, value: Option<V>) -> Value {
+    /// Calls the function for an access that is no hit and goes on in `after`, with the host
+    /// address minus `disp` and 0 for the group if `after` wants one.
+    #[allow(clippy::too_many_arguments, reason = "all of one access")]
+    fn slowly(&mut self, seg: Seg, offset: Value, size: u64, how: How, value: Value, disp: i32, after: Block) {
+        let function = match how {
+            How::Read => cx::READ,
+            How::Write => cx::WRITE,
+            How::Modify => cx::MODIFY,
+        };
+        let mut value = value;
+        if size == 16 && how == How::Write {
+            self.store_at(value, self.ctx, cx::BOUNCE);
+            value = offset;
+        }
+        let rem = self.remaining();
+        let info = self.iconst(I64, seg as u64 | size << 8);
+        let f = self.load64(self.ctx, function);
+        let ctx = self.ctx;
+        self.b.ins().call_indirect(self.access, f, &[ctx, offset, info, rem, value]);
+        let host = self.load64(self.ctx, cx::HOST);
+        let at = if disp == 0 { host } else { self.b.ins().iadd_imm_s(host, -i64::from(disp)) };
+        if self.b.block_params(after).len() == 2 {
+            let none = self.iconst(I64, 0);
+            self.unless_left(host, after, &[at, none]);
+        } else {
+            self.unless_left(host, after, &[at]);
+        }
+    }
+    /// Where `size` bytes at `seg:offset` are, after all checks. `value` is what is going to be
+    /// stored, for the case that the store is made on the way.
+    #[allow(clippy::too_many_arguments, reason = "all of one access")]
+    pub(crate) fn host(
+        &mut self,
+        seg: Seg,
+        flat: bool,
+        offset: V,
+        key: Option<Key>,
+        size: u64,
+        how: How,
+        value: Option<Value>,
+    ) -> Host {
         self.flush_registers();
-        let size = width.bytes();
         let write = how != How::Read;
         let offset64 = self.q(offset);
+        let value = value.unwrap_or(offset64);
+        let number = self.access_number;
+        self.access_number += 1;
+        let span = self.region.blocks[self.block_number].spans.get(number).copied();
+        if let Some(key) = key {
+            let same = |g: &&Group| {
+                let k = &g.key;
+                let first = key.offset.wrapping_sub(k.offset);
+                (k.base, k.index, k.shift) == (key.base, key.index, key.shift)
+                    && u64::from(first) + size <= u64::from(g.bytes)
+                    && (g.write || !write)
+            };
+            if let Some(&group) = self.path.groups.iter().rev().find(same) {
+                let disp = key.offset.wrapping_sub(group.key.offset) as i32;
+                let (after, slow) = (self.b.create_block(), self.b.create_block());
+                let at = self.b.append_block_param(after, I64);
+                self.b.ins().brif(group.host, after, &[group.host.into()], slow, &[]);
+                self.open_cold(slow);
+                self.slowly(seg, offset64, size, how, value, disp, after);
+                self.open(after);
+                return Host { at, disp };
+            }
+        }
+        // The check covers all that the block touches around this access.
+        let alone = Span { back: 0, bytes: size as u32, write, shared: false };
+        let span = match (span, key) {
+            (Some(span), Some(_)) if u64::from(span.bytes) >= u64::from(span.back) + size => span,
+            _ => alone,
+        };
         let (linear, inside) = if flat {
-            (offset64, None)
+            let start = if span.back == 0 {
+                offset64
+            } else {
+                let start = self.sub(Width::Dword, offset, V::C(u64::from(span.back)));
+                self.q(start)
+            };
+            (start, None)
         } else {
             let at = offset_of!(CpuState, seg) + size_of::<Segment>() * seg as usize;
             let field = if write { offset_of!(Segment, write_end) } else { offset_of!(Segment, read_end) };
             let end = self.load64(self.cpu, at + field);
-            let n = self.iconst(I64, size);
-            let last = self.b.ins().iadd(offset64, n);
+            let last = self.b.ins().iadd_imm_s(offset64, size as i64);
             let inside = self.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, last, end);
             let base = self.load64(self.cpu, at + offset_of!(Segment, base));
             let sum = self.b.ins().iadd(base, offset64);
             let sum = self.b.ins().ireduce(I32, sum);
             (self.b.ins().uextend(I64, sum), Some(inside))
         };
-        let (table, generation, function) = match how {
-            How::Read => (Tables::READ, Tables::READ_GENERATION, cx::READ),
-            How::Write => (Tables::WRITE, Tables::WRITE_GENERATION, cx::WRITE),
-            How::Modify => (Tables::WRITE, Tables::WRITE_GENERATION, cx::MODIFY),
+        let (table, generation) = if span.write {
+            (Tables::WRITE, Tables::WRITE_GENERATION)
+        } else {
+            (Tables::READ, Tables::READ_GENERATION)
         };
         const { assert!(Tables::ENTRY == 16) };
         let eight = self.iconst(I32, 8);
@@ -1033,65 +1424,69 @@ impl<'a> Emitter<'a> {
             at = self.b.ins().bxor(at, half);
         }
         let at = self.b.ins().iadd(self.ctx, at);
-        let tag = self.load64(at, table);
-        let page = self.load64(at, table + 8);
-        let last = if size > 1 {
-            let n = self.iconst(I64, size - 1);
-            self.b.ins().iadd(linear, n)
-        } else {
-            linear
-        };
+        let last = if span.bytes > 1 { self.b.ins().iadd_imm_s(linear, i64::from(span.bytes) - 1) } else { linear };
         let mask = self.iconst(I64, !0xfff);
         let want = self.b.ins().band(last, mask);
         let generation = self.load64(self.ctx, generation);
         let want = self.b.ins().bor(want, generation);
-        let mut ok = self.b.ins().icmp(IntCC::Equal, tag, want);
+        let tag = self.load64(at, table);
+        let mut ok = self.b.ins().icmp(IntCC::Equal, want, tag);
         if let Some(inside) = inside {
             ok = self.b.ins().band(ok, inside);
         }
+        let (hit, slow, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let result = self.b.append_block_param(after, I64);
+        let disp = span.back as i32;
+        let grouped = key.filter(|_| span.shared);
+        let group = grouped.map(|_| self.b.append_block_param(after, I64));
+        self.b.ins().brif(ok, hit, &[], slow, &[]);
+        self.open_cold(slow);
+        self.slowly(seg, offset64, size, how, value, disp, after);
+        self.open(hit);
+        let page = self.load64(at, table + 8);
         let low = self.iconst(I64, 0xfff);
         let low = self.b.ins().band(linear, low);
         let host = self.b.ins().iadd(page, low);
-        let after = self.b.create_block();
-        let result = self.b.append_block_param(after, I64);
-        let value = match value {
-            Some(v) => self.q(v),
-            None => offset64,
+        match group {
+            Some(_) => self.b.ins().jump(after, &[host.into(), host.into()]),
+            None => self.b.ins().jump(after, &[host.into()]),
         };
-        let info = seg as u64 | (width as u64) << 8;
-        let moment = self.moment();
-        let slow =
-            self.later_block(Cold::Access { moment, function: function as i32, info, offset: offset64, value, after });
-        self.b.ins().brif(ok, after, &[host.into()], slow, &[]);
-        self.b.switch_to_block(after);
-        result
+        self.open(after);
+        if let (Some(host), Some(key)) = (group, grouped) {
+            let key = Key { offset: key.offset.wrapping_sub(span.back), ..key };
+            self.path.groups.push(Group { key, bytes: span.bytes, write: span.write, host });
+        }
+        Host { at: result, disp }
     }
-    fn read_at(&mut self, host: Value, width: Width) -> V {
+    fn read_at(&mut self, host: Host, width: Width) -> V {
+        let Host { at, disp } = host;
         match width {
-            Width::Byte => V::W(self.b.ins().uload8(I32, guest(), host, 0)),
-            Width::Word => V::W(self.b.ins().uload16(I32, guest(), host, 0)),
-            Width::Dword => V::W(self.b.ins().load(I32, guest(), host, 0)),
-            Width::Qword => V::Q(self.b.ins().load(I64, guest(), host, 0)),
+            Width::Byte => V::W(self.b.ins().uload8(I32, guest(), at, disp)),
+            Width::Word => V::W(self.b.ins().uload16(I32, guest(), at, disp)),
+            Width::Dword => V::W(self.b.ins().load(I32, guest(), at, disp)),
+            Width::Qword => V::Q(self.b.ins().load(I64, guest(), at, disp)),
         }
     }
-    fn write_at(&mut self, host: Value, width: Width, value: V) {
+    fn write_at(&mut self, host: Host, width: Width, value: V) {
+        let Host { at, disp } = host;
         match width {
             Width::Byte => {
                 let v = self.w(value);
-                self.b.ins().istore8(guest(), v, host, 0);
+                self.b.ins().istore8(guest(), v, at, disp);
             }
             Width::Word => {
                 let v = self.w(value);
-                self.b.ins().istore16(guest(), v, host, 0);
+                self.b.ins().istore16(guest(), v, at, disp);
             }
             _ => {
                 let v = self.sized(width, value);
-                self.b.ins().store(guest(), v, host, 0);
+                self.b.ins().store(guest(), v, at, disp);
             }
         }
     }
-    fn store_to(&mut self, seg: Seg, flat: bool, offset: V, width: Width, value: V) {
-        let host = self.host(seg, flat, offset, width, How::Write, Some(value));
+    fn store_to(&mut self, seg: Seg, flat: bool, offset: V, key: Option<Key>, width: Width, value: V) {
+        let wide = self.q(value);
+        let host = self.host(seg, flat, offset, key, width.bytes(), How::Write, Some(wide));
         self.write_at(host, width, value);
     }
     /// Whether the stack segment is flat.
@@ -1100,8 +1495,9 @@ impl<'a> Emitter<'a> {
     }
 }
 
+/// What an access does.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum How {
+pub(crate) enum How {
     Read,
     Write,
     Modify,
@@ -1135,7 +1531,8 @@ impl Micro for Emitter<'_> {
         };
         let new = self.w(new);
         self.b.def_var(self.regs[n], new);
-        self.dirty |= 1 << n;
+        self.path.dirty |= 1 << n;
+        self.path.stale &= !(1 << n);
     }
     fn reg_high(&mut self, index: u8) -> V {
         let v = self.full(index);
@@ -1159,6 +1556,12 @@ impl Micro for Emitter<'_> {
         match (a, b) {
             (V::C(a), V::C(b)) => V::C(a.wrapping_add(b) & width.mask()),
             (V::C(0), v) | (v, V::C(0)) => v,
+            (V::W(a), V::C(c)) | (V::C(c), V::W(a)) if width == Width::Dword => {
+                let v = self.b.ins().iadd_imm_s(a, i64::from(c as i32));
+                let (root, offset) = self.root(a);
+                self.derived.insert(v, (root, offset.wrapping_add(c as u32)));
+                V::W(v)
+            }
             _ => {
                 let (a, b) = (self.sized(width, a), self.sized(width, b));
                 let v = self.b.ins().iadd(a, b);
@@ -1170,6 +1573,12 @@ impl Micro for Emitter<'_> {
         match (a, b) {
             (V::C(a), V::C(b)) => V::C(a.wrapping_sub(b) & width.mask()),
             (v, V::C(0)) => v,
+            (V::W(a), V::C(c)) if width == Width::Dword => {
+                let v = self.b.ins().iadd_imm_s(a, -i64::from(c as i32));
+                let (root, offset) = self.root(a);
+                self.derived.insert(v, (root, offset.wrapping_sub(c as u32)));
+                V::W(v)
+            }
             _ => {
                 let (a, b) = (self.sized(width, a), self.sized(width, b));
                 let v = self.b.ins().isub(a, b);
@@ -1406,52 +1815,64 @@ impl Micro for Emitter<'_> {
         V::W(self.b.ins().select(cond, y, n))
     }
     fn load(&mut self, at: &Address, width: Width) -> Result<V, Fault> {
-        let offset = self.address(at);
-        let host = self.host(at.seg, at.flat, offset, width, How::Read, None);
+        let (offset, key) = (self.address(at), self.key(at));
+        let host = self.host(at.seg, at.flat, offset, key, width.bytes(), How::Read, None);
         Ok(self.read_at(host, width))
     }
     fn load_to_modify(&mut self, at: &Address, width: Width) -> Result<V, Fault> {
-        let offset = self.address(at);
-        let host = self.host(at.seg, at.flat, offset, width, How::Modify, None);
+        let (offset, key) = (self.address(at), self.key(at));
+        let host = self.host(at.seg, at.flat, offset, key, width.bytes(), How::Modify, None);
         self.modified = Some(host);
         Ok(self.read_at(host, width))
     }
     fn store(&mut self, at: &Address, width: Width, value: V) -> Result<(), Fault> {
         let offset = self.address(at);
         let Some(host) = self.modified.take() else {
-            self.store_to(at.seg, at.flat, offset, width, value);
+            let key = self.key(at);
+            self.store_to(at.seg, at.flat, offset, key, width, value);
             return Ok(());
         };
         // The load has checked everything, unless it had to go the long way.
-        let bounce = self.iconst(I64, cx::BOUNCE as u64);
-        let bounce = self.b.ins().iadd(self.ctx, bounce);
-        let slowly = self.b.ins().icmp(IntCC::Equal, host, bounce);
-        let after = self.b.create_block();
+        let bounce = self.b.ins().iadd_imm_s(self.ctx, cx::BOUNCE as i64 - i64::from(host.disp));
+        let slowly = self.b.ins().icmp(IntCC::Equal, host.at, bounce);
+        let (after, slow) = (self.b.create_block(), self.b.create_block());
         let place = self.b.append_block_param(after, I64);
-        let info = at.seg as u64 | (width as u64) << 8;
-        let moment = self.moment();
         let (offset, wide) = (self.q(offset), self.q(value));
-        let cold = Cold::Access { moment, function: cx::WRITE as i32, info, offset, value: wide, after };
-        let slow = self.later_block(cold);
-        self.b.ins().brif(slowly, slow, &[], after, &[host.into()]);
-        self.b.switch_to_block(after);
-        self.write_at(place, width, value);
+        self.b.ins().brif(slowly, slow, &[], after, &[host.at.into()]);
+        self.open_cold(slow);
+        self.slowly(at.seg, offset, width.bytes(), How::Write, wide, host.disp, after);
+        self.open(after);
+        self.write_at(Host { at: place, disp: host.disp }, width, value);
         Ok(())
     }
     fn offset(&mut self, at: &Address) -> V {
         self.address(at)
     }
     fn load_stack(&mut self, offset: V, width: Width) -> Result<V, Fault> {
-        let host = self.host(Seg::Ss, self.flat_stack(), offset, width, How::Read, None);
+        let key = self.stack_key(offset);
+        let host = self.host(Seg::Ss, self.flat_stack(), offset, key, width.bytes(), How::Read, None);
         Ok(self.read_at(host, width))
     }
     fn store_stack(&mut self, offset: V, width: Width, value: V) -> Result<(), Fault> {
-        self.store_to(Seg::Ss, self.flat_stack(), offset, width, value);
+        let key = self.stack_key(offset);
+        self.store_to(Seg::Ss, self.flat_stack(), offset, key, width, value);
         Ok(())
     }
     fn flags(&mut self, of: FlagsOf, width: Width, a: V, b: V, r: V) {
-        let cf = if matches!(of, FlagsOf::Inc | FlagsOf::Dec) { Some(self.carry()) } else { None };
-        self.flags = Flags::Values(Record { of, width, a, b, r, cf, over: None });
+        if self.live == 0 {
+            return;
+        }
+        let (mut cf, mut carry_stays) = (None, false);
+        if matches!(of, FlagsOf::Inc | FlagsOf::Dec) {
+            match self.path.flags {
+                _ if self.live & CARRY == 0 => cf = Some(V::C(0)),
+                Flags::Memory => carry_stays = true,
+                Flags::Values(rec) if rec.carry_stays && rec.cf.is_none() => carry_stays = true,
+                _ => cf = Some(self.carry()),
+            }
+        }
+        self.path.left = None;
+        self.path.flags = Flags::Values(Record { of, width, a, b, r, cf, over: None, carry_stays, float: None });
     }
     fn flags_if(&mut self, cond: V, of: FlagsOf, width: Width, a: V, b: V, r: V) {
         match cond {
@@ -1460,15 +1881,16 @@ impl Micro for Emitter<'_> {
             _ if self.live == 0 => {}
             _ => {
                 self.flush_flags();
-                let rec = Record { of, width, a, b, r, cf: None, over: None };
+                let rec = Record { of, width, a, b, r, cf: None, over: None, carry_stays: false, float: None };
                 self.when(cond, |e| e.store_record(&rec));
             }
         }
     }
     fn cond(&mut self, cond: Cond) -> V {
-        match self.flags {
+        self.settle_variables();
+        match self.path.flags {
             Flags::Values(rec) => self.cond_of(&rec, cond),
-            Flags::Memory => match cond {
+            _ => match cond {
                 Cond::B => self.carry(),
                 Cond::Ae => {
                     let c = self.carry();
@@ -1482,9 +1904,10 @@ impl Micro for Emitter<'_> {
         }
     }
     fn status(&mut self) -> V {
-        match self.flags {
+        self.settle_variables();
+        match self.path.flags {
             Flags::Values(rec) => self.status_of(&rec),
-            Flags::Memory => {
+            _ => {
                 let v = self.call_simple(cx::STATUS, 0);
                 V::W(self.b.ins().ireduce(I32, v))
             }
@@ -1492,15 +1915,17 @@ impl Micro for Emitter<'_> {
     }
     fn set_carry(&mut self, cf: V) {
         let cf = V::B(self.bit(cf));
-        match self.flags {
+        self.settle_variables();
+        match self.path.flags {
             Flags::Values(mut rec) => {
                 if rec.of == FlagsOf::Shl && rec.over.is_none() {
                     rec.over = Some(self.overflow_of(&rec));
                 }
                 rec.cf = Some(cf);
-                self.flags = Flags::Values(rec);
+                self.path.left = None;
+                self.path.flags = Flags::Values(rec);
             }
-            Flags::Memory => {
+            _ => {
                 // OF of a shift to the left follows from its CF: the engine sees to it.
                 let at = Self::lazy(offset_of!(LazyFlags, of)) as i32;
                 let of = self.b.ins().load(I8, trusted(), self.cpu, at);
@@ -1515,12 +1940,14 @@ impl Micro for Emitter<'_> {
         }
     }
     fn set_carry_overflow_if(&mut self, cond: V, cf: V, of: V) {
-        match (cond, self.flags) {
+        self.settle_variables();
+        match (cond, self.path.flags) {
             (V::C(0), _) => {}
             (V::C(_), Flags::Values(mut rec)) => {
                 rec.cf = Some(V::B(self.bit(cf)));
                 rec.over = Some(V::B(self.bit(of)));
-                self.flags = Flags::Values(rec);
+                self.path.left = None;
+                self.path.flags = Flags::Values(rec);
             }
             _ if self.live == 0 => {}
             _ => {
@@ -1564,7 +1991,6 @@ impl Micro for Emitter<'_> {
             return Ok(());
         }
         let limit = u64::from(self.region.place.limit);
-        let moment = self.moment();
         let ok = match target {
             V::C(target) if target <= limit => return Ok(()),
             V::C(_) => self.iconst(I8, 0),
@@ -1573,10 +1999,7 @@ impl Micro for Emitter<'_> {
                 self.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, t, l)
             }
         };
-        let go = self.b.create_block();
-        let bail = self.later_block(Cold::Bail { moment });
-        self.b.ins().brif(ok, go, &[], bail, &[]);
-        self.b.switch_to_block(go);
+        self.require(ok);
         Ok(())
     }
 }

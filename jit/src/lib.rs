@@ -12,7 +12,9 @@ mod compile;
 mod context;
 mod emit;
 mod memory;
+mod plan;
 mod region;
+mod sse;
 mod survey;
 mod tier;
 

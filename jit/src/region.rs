@@ -1,6 +1,7 @@
 //! What is translated together: blocks that reach one another by direct jumps.
 
-use crate::survey::{ALL, Survey};
+use crate::sse;
+use crate::survey::{ALL, Span, Survey, Surveyor};
 use cpu::core::Env;
 use cpu::decode::{Decoded, Lowered, decode};
 use cpu::insn::Insn;
@@ -18,6 +19,8 @@ const MAX_INSTRUCTIONS: usize = 200;
 const MAX_OF_EVERYTHING: usize = 24;
 /// Most pages that a region lies in.
 const MAX_PAGES: usize = 4;
+/// Most places that the end of a function compares its return address with.
+const MAX_GUESSES: usize = 3;
 /// Most places where a region can be entered.
 const MAX_ENTRIES: usize = 8;
 
@@ -46,6 +49,10 @@ pub(crate) enum Edge {
 pub(crate) struct Block {
     pub(crate) ip: u64,
     pub(crate) steps: Vec<Step>,
+    /// What the check of each of its memory accesses covers.
+    pub(crate) spans: Vec<Span>,
+    /// Where a return at its end may lead.
+    pub(crate) guesses: Vec<usize>,
     /// The last instruction may have changed anything.
     pub(crate) slow_end: bool,
     /// Which of the region's pages it lies in, and which page its last instruction runs over into.
@@ -127,7 +134,8 @@ impl Explorer<'_, '_> {
         if self.pages.len() >= MAX_PAGES {
             return None;
         }
-        let page = self.env.tlb.read(linear, 1, self.cpu.cpl == 3)?;
+        let user = self.cpu.cpl == 3;
+        let page = self.env.tlb.read(linear, 1, user).or_else(|| self.env.tlb.execute(linear, user))?;
         self.pages.push(Page { linear: number, page });
         Some((self.pages.len() - 1, offset))
     }
@@ -292,10 +300,12 @@ pub(crate) fn explore(
         }
         index.insert(start, blocks.len());
         ends.push((ip, last));
-        let steps = steps(&insns, place.mode);
+        let (steps, spans) = steps(&insns, place.mode);
         blocks.push(Block {
             ip: start,
             steps,
+            spans,
+            guesses: Vec::new(),
             slow_end: last.is_some_and(|l| l.slow_end),
             page,
             second,
@@ -332,6 +342,7 @@ pub(crate) fn explore(
             _ => {}
         }
     }
+    guess(&mut blocks, &index);
     let order = order(&blocks, index[&place.ip], returns.iter().chain(&heads).filter_map(|ip| index.get(ip).copied()));
     let mut region = Region {
         place: *place,
@@ -354,6 +365,9 @@ pub(crate) fn explore(
                 *to = number[*to];
             }
         }
+        for to in &mut block.guesses {
+            *to = number[*to];
+        }
         region.blocks.push(block);
     }
     region.entries.push(0);
@@ -372,13 +386,55 @@ pub(crate) fn explore(
     Some(region)
 }
 
-fn steps(insns: &[Insn], mode: Mode) -> Vec<Step> {
+fn steps(insns: &[Insn], mode: Mode) -> (Vec<Step>, Vec<Span>) {
     let n = insns.len();
-    insns
+    let mut surveyor = Surveyor::new(mode);
+    let steps = insns
         .iter()
         .enumerate()
-        .map(|(at, insn)| Step { insn: *insn, later: (n - 1 - at) as u32, survey: Survey::of(insn, mode), live: ALL })
-        .collect()
+        .map(|(at, insn)| Step { insn: *insn, later: (n - 1 - at) as u32, survey: surveyor.step(insn), live: ALL })
+        .collect();
+    (steps, surveyor.spans())
+}
+
+/// Finds out where returns probably lead: behind the calls from which they are reached.
+fn guess(blocks: &mut [Block], index: &BTreeMap<u64, usize>) {
+    let calls: Vec<(usize, usize)> = blocks
+        .iter()
+        .filter_map(|b| {
+            let last = &b.steps.last()?.insn;
+            match (last.op, b.taken, index.get(&last.next_ip())) {
+                (Opcode::CallNear, Edge::Block(callee), Some(&back)) => Some((callee, back)),
+                _ => None,
+            }
+        })
+        .collect();
+    for (callee, back) in calls {
+        let mut seen = vec![false; blocks.len()];
+        let mut work = vec![callee];
+        while let Some(at) = work.pop() {
+            if std::mem::replace(&mut seen[at], true) {
+                continue;
+            }
+            let Some(last) = blocks[at].steps.last() else { continue };
+            match last.insn.op {
+                Opcode::Ret => {
+                    let guesses = &mut blocks[at].guesses;
+                    if guesses.len() < MAX_GUESSES && !guesses.contains(&back) {
+                        guesses.push(back);
+                    }
+                }
+                Opcode::CallNear | Opcode::CallIndirect => work.extend(index.get(&last.insn.next_ip())),
+                _ => {
+                    for edge in [blocks[at].taken, blocks[at].fall] {
+                        if let Edge::Block(to) = edge {
+                            work.push(to);
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Reverse postorder from `first`, then from the other entries; blocks that are never reached from
@@ -425,6 +481,9 @@ fn settle(region: &mut Region) {
                 region.blocks[to].ways_in += 1;
             }
         }
+        for to in region.blocks[n].guesses.clone() {
+            region.blocks[to].ways_in += 1;
+        }
     }
     // Every edge between blocks may be where the budget ends: all flags are needed there.
     for block in &mut region.blocks {
@@ -444,11 +503,12 @@ fn settle(region: &mut Region) {
                 if step.survey.leaves {
                     dirty = 0;
                 }
-                if step.insn.op != Opcode::Helper {
+                if step.insn.op != Opcode::Helper || sse::is_native(&step.insn) {
                     dirty |= step.survey.written;
                 }
             }
-            for edge in [block.taken, block.fall] {
+            let ways = block.guesses.iter().map(|&to| Edge::Block(to));
+            for edge in [block.taken, block.fall].into_iter().chain(ways).collect::<Vec<_>>() {
                 if let Edge::Block(to) = edge {
                     let there = &mut region.blocks[to].dirty;
                     changed |= *there | dirty != *there;

@@ -13,10 +13,39 @@ use cpu::memory::{CodeWrite, GuestMemory, HostPage, PAGE};
 use cpu::state::{CpuState, Mode};
 use cpu::{Bus, Model};
 use crossbeam::channel::{Receiver, Sender, unbounded};
-use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+/// Mixes the few words of a key. The keys are the guest's, which can only slow itself down.
+#[derive(Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for &b in bytes {
+            self.write_u64(u64::from(b));
+        }
+    }
+    fn write_u16(&mut self, v: u16) {
+        self.write_u64(u64::from(v));
+    }
+    fn write_u32(&mut self, v: u32) {
+        self.write_u64(u64::from(v));
+    }
+    fn write_u64(&mut self, v: u64) {
+        self.0 = (self.0.rotate_left(5) ^ v).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+    fn write_usize(&mut self, v: usize) {
+        self.write_u64(v as u64);
+    }
+}
+
+type HashMap<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<Mix>>;
 
 /// How the translator is to work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +140,8 @@ struct Entry {
     place: Place,
     world: u64,
     code: usize,
+    /// The validity word of its page.
+    cell: usize,
 }
 
 struct State {
@@ -140,16 +171,16 @@ pub(crate) struct Upper {
     workshop: Workshop,
     regions: HashMap<u32, State>,
     next_region: u32,
-    entries: HashMap<u32, Entry>,
-    next_entry: u32,
+    /// By number; the first is none.
+    entries: Vec<Option<Entry>>,
     places: HashMap<Place, u32>,
+    /// Regions that are being translated.
+    wanted: HashMap<Place, u32>,
     /// Regions that have bytes in a page, wanted ones included.
     pages: HashMap<HostPage, Vec<u32>>,
     /// In which epoch a page was last known to be mapped so: linear page, memory, user.
     cells: HashMap<(u64, HostPage, bool), Box<u64>>,
     worlds: HashMap<(Mode, u64, u32), u64>,
-    generation: u64,
-    seen_epoch: u64,
     /// The epoch in which the interpreter entered code last.
     at: u64,
     /// About the present tick.
@@ -180,17 +211,29 @@ impl Upper {
             let waiting = Arc::new(AtomicUsize::new(0));
             let count = waiting.clone();
             std::thread::Builder::new().name("translator".into()).spawn(move || {
-                while let Ok(order) = orders.recv() {
-                    match order {
-                        Work::Translate(id, unit) => {
-                            let ready = compiler.compile(id, &unit);
-                            if done.send(ready).is_err() {
-                                return;
-                            }
-                            count.fetch_add(1, Ordering::AcqRel);
+                // What was asked for last is what runs now.
+                let mut stack = Vec::new();
+                loop {
+                    let mut next = orders.try_recv().ok();
+                    if stack.is_empty() && next.is_none() {
+                        match orders.recv() {
+                            Ok(order) => next = Some(order),
+                            Err(_) => return,
                         }
-                        Work::Release(segment) => compiler.release(segment),
                     }
+                    while let Some(order) = next {
+                        match order {
+                            Work::Translate(id, unit) => stack.push((id, unit)),
+                            Work::Release(segment) => compiler.release(segment),
+                        }
+                        next = orders.try_recv().ok();
+                    }
+                    let Some((id, unit)) = stack.pop() else { continue };
+                    let ready = compiler.compile(id, &unit);
+                    if done.send(ready).is_err() {
+                        return;
+                    }
+                    count.fetch_add(1, Ordering::AcqRel);
                 }
             })?;
             Workshop::There { work, ready, waiting }
@@ -204,22 +247,20 @@ impl Upper {
             _arena: arena,
             glue,
             workshop,
-            regions: HashMap::new(),
+            regions: HashMap::default(),
             next_region: 1,
-            entries: HashMap::new(),
-            next_entry: 1,
-            places: HashMap::new(),
-            pages: HashMap::new(),
-            cells: HashMap::new(),
-            worlds: HashMap::new(),
-            generation: 1,
-            seen_epoch: 0,
+            entries: vec![None],
+            places: HashMap::default(),
+            wanted: HashMap::default(),
+            pages: HashMap::default(),
+            cells: HashMap::default(),
+            worlds: HashMap::default(),
             at: 0,
             now: 0,
             stale: true,
             pending: None,
             unsure: false,
-            trouble: HashMap::new(),
+            trouble: HashMap::default(),
             segments: Vec::new(),
             counters: Counters::default(),
             map,
@@ -237,7 +278,7 @@ impl Upper {
         if world >= 255 {
             self.worlds.clear();
             self.stale = true;
-            for entry in self.entries.values_mut() {
+            for entry in self.entries.iter_mut().flatten() {
                 let next = self.worlds.len() as u64;
                 let p = &entry.place;
                 entry.world = *self.worlds.entry((p.mode, p.base, p.limit)).or_insert(next);
@@ -252,7 +293,8 @@ impl Upper {
     fn kill(&mut self, id: u32) {
         let Some(state) = self.regions.remove(&id) else { return };
         for number in &state.numbers {
-            if let Some(entry) = self.entries.remove(number)
+            let entry = self.entries[*number as usize].take();
+            if let Some(entry) = entry
                 && self.places.get(&entry.place) == Some(number)
             {
                 self.places.remove(&entry.place);
@@ -302,6 +344,7 @@ impl Upper {
                 list.push(id);
             }
         }
+        self.wanted.insert(region.place, id);
         let unit = Arc::new(Unit { region, ops, slots: addresses, cells });
         let state = State { unit: unit.clone(), slots, numbers: Vec::new(), segment: usize::MAX, incoming: Vec::new() };
         self.regions.insert(id, state);
@@ -323,6 +366,9 @@ impl Upper {
         }
         let Some(code) = ready.code else {
             self.counters.failed += 1;
+            if let Some(state) = self.regions.get(&ready.id) {
+                self.wanted.remove(&state.unit.region.place);
+            }
             self.kill(ready.id);
             return;
         };
@@ -342,15 +388,18 @@ impl Upper {
             let _ = writeln!(map, "{code:x} {:x} guest_{:x}_{:x}", ready.bytes, place.base, place.ip);
         }
         let world = self.world(&unit.region.place);
+        self.wanted.remove(&unit.region.place);
         let mut numbers = Vec::new();
         for (index, &block) in unit.region.entries.iter().enumerate() {
             let place = unit.region.place_of(block);
             if index > 0 && self.places.contains_key(&place) {
                 continue;
             }
-            let number = self.next_entry;
-            self.next_entry += 1;
-            self.entries.insert(number, Entry { region: ready.id, index: index as u64, place, world, code });
+            let linear = (place.ip.wrapping_add(place.base) & 0xffff_ffff) / PAGE;
+            let cell = self.cell(linear, place.page, place.mode.has(Mode::USER));
+            let entry = Some(Entry { region: ready.id, index: index as u64, place, world, code, cell });
+            let number = self.entries.len() as u32;
+            self.entries.push(entry);
             self.places.insert(place, number);
             numbers.push(number);
             install(&place, number);
@@ -363,7 +412,7 @@ impl Upper {
     /// Lets the exit that was taken last lead straight to the entry `number`.
     fn link(&mut self, number: u32) {
         let Some((region, exit, world)) = self.pending.take() else { return };
-        let Some(entry) = self.entries.get(&number) else { return };
+        let Some(Some(entry)) = self.entries.get(number as usize) else { return };
         let (place, code, index, to) = (entry.place, entry.code, entry.index, entry.region);
         let Some(from) = self.regions.get(&region) else { return };
         let slot = &from.slots[exit as usize];
@@ -409,7 +458,7 @@ impl Tier for Upper {
         {
             return;
         }
-        if self.regions.values().any(|s| s.numbers.is_empty() && s.unit.region.place == *place) {
+        if self.wanted.get(place).is_some_and(|id| self.regions.contains_key(id)) {
             return;
         }
         let epoch = self.at;
@@ -426,28 +475,20 @@ impl Tier for Upper {
         }
     }
     fn run(&mut self, number: u32, epoch: u64, cpu: &mut CpuState, env: &mut Env<'_>) -> Native {
-        if !self.entries.contains_key(&number) {
-            return Native::None;
+        if self.pending.is_some() {
+            self.link(number);
         }
-        self.link(number);
-        let Some(entry) = self.entries.get(&number) else { return Native::None };
-        let (code, index, world, ip) = (entry.code, entry.index, entry.world, entry.place.ip);
-        if self.seen_epoch != epoch {
-            self.seen_epoch = epoch;
-            self.generation += 1;
-        }
+        let Some(Some(entry)) = self.entries.get(number as usize) else { return Native::None };
+        let (code, index, world, ip, cell) = (entry.code, entry.index, entry.world, entry.place.ip, entry.cell);
         let words = &mut env.tlb.tables().engine;
-        if self.stale || self.generation >> 24 != 0 {
+        if self.stale {
             self.stale = false;
-            if self.generation >> 24 != 0 {
-                self.generation = 1;
-            }
             words[cx::JUMP_TABLE / 8..cx::JUMP_TABLE / 8 + 4 * cx::JUMPS].fill(u64::MAX);
         }
         if words[cx::READ / 8] == 0 {
             cx::set_functions(words);
         }
-        let tag = (self.generation << 8 | world) << 32;
+        let tag = world << 32;
         words[cx::TAG / 8] = tag;
         words[cx::EPOCH / 8] = epoch;
         words[cx::EXIT / 8] = 0;
@@ -456,6 +497,7 @@ impl Tier for Upper {
         words[at] = tag | ip;
         words[at + 1] = code as u64;
         words[at + 2] = index;
+        words[at + 3] = cell as u64;
         let words = words.as_mut_ptr();
         let before = env.remaining;
         // SAFETY: the code is that of a region that is alive, made for the place where the
@@ -468,7 +510,9 @@ impl Tier for Upper {
             words.add(cx::CPU / 8).write(cpu as u64);
             type Enter = unsafe extern "sysv64" fn(*mut u64, *mut CpuState, u64, i64, usize) -> u64;
             let enter: Enter = std::mem::transmute(self.glue.enter);
-            enter(words, cpu, index, before, code)
+            let how = enter(words, cpu, index, before, code);
+            cx::returned(words);
+            how
         };
         self.counters.entries += 1;
         self.counters.native += before.saturating_sub(env.remaining).max(0) as u64;
@@ -562,6 +606,7 @@ impl Upper {
             self.kill(id);
         }
         self.pages.clear();
+        self.wanted.clear();
         self.trouble.clear();
     }
 }

@@ -9,7 +9,7 @@ use cpu::bus::{Bus, Cycle};
 use cpu::engine::{Engine, Exit};
 use cpu::interpreter::Interpreter;
 use cpu::memory::GuestMemory;
-use cpu::state::{Attributes, CpuState, Seg, Segment, Table, Width, cr0, gpr};
+use cpu::state::{Attributes, CpuState, Seg, Segment, Table, Width, cr0, cr4, gpr};
 use jit::{Settings, Translator};
 
 const RAM: u64 = 1 << 20;
@@ -89,7 +89,31 @@ fn instruction(r: &mut Random, wide: bool, here: usize, length: usize) -> Vec<u8
         v.extend(&value.to_le_bytes()[..if small { 2 } else { 4 }]);
     };
     let reg = r.byte() & 7;
-    match r.below(46) {
+    match r.below(50) {
+        46..=49 => {
+            // SSE2, with and without prefixes.
+            v.clear();
+            let prefix = r.pick(&[0, 0x66, 0xf2, 0xf3]);
+            if prefix != 0 {
+                v.push(prefix);
+            }
+            let op = match r.below(4) {
+                0 => r.pick(&[0x51, 0x54, 0x55, 0x56, 0x57, 0x58, 0x59, 0x5a, 0x5b, 0x5c, 0x5e, 0x2a, 0x2c, 0x2d]),
+                1 => r.pick(&[0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x28, 0x29, 0x2e, 0x2f, 0x5d, 0x5f]),
+                2 => 0x60 + r.below(0xa0) as u8,
+                _ => {
+                    r.pick(&[0x6e, 0x7e, 0xd6, 0x6f, 0x7f, 0x50, 0xd7, 0xc2, 0xc6, 0x70, 0x71, 0x72, 0x73, 0xe7, 0xfa])
+                }
+            };
+            // Jumps, system instructions and the like have their own place.
+            let op = if matches!(op, 0x77..=0x7b | 0x80..=0xc1 | 0xc3 | 0xc7..=0xcf | 0xff) { 0xef } else { op };
+            v.extend([0x0f, op]);
+            let reg = if matches!(op, 0x71..=0x73) { r.pick(&[2, 4, 6]) } else { reg };
+            v.extend(operand(r, reg, wide));
+            if matches!(op, 0x70..=0x73 | 0xc2 | 0xc4..=0xc6) {
+                v.push(r.byte() & if op == 0xc2 { 7 } else { 0xff });
+            }
+        }
         0..=9 => {
             v.push((r.byte() & 7) << 3 | r.byte() & 3);
             v.extend(operand(r, reg, wide));
@@ -312,6 +336,48 @@ fn case(r: &mut Random) -> Case {
         cpu.gpr.set(n, 0x8000 + r.below(0x4000));
     }
     cpu.gpr.set(gpr::SP, 0xe000 + (r.below(0x200) & !3));
+    // Numbers that make trouble, and others.
+    let number = |r: &mut Random| {
+        let double = r.pick(&[
+            0,
+            1 << 63,
+            0x3ff0_0000_0000_0000,
+            0xbfe8_0000_0000_0000,
+            0x7ff0_0000_0000_0000,
+            0x7ff8_0000_0000_0123,
+            0xfff8_0000_0000_0456,
+            0x7ff0_0000_0000_0789,
+            0x0000_0000_0000_0001,
+            0x0010_0000_0000_0000,
+            0x7fef_ffff_ffff_ffff,
+            0x41df_ffff_ffc0_0000,
+            0xc1e0_0000_0000_0000,
+            0x4024_cccc_cccc_cccd,
+        ]);
+        let single = |r: &mut Random| {
+            u64::from(r.pick(&[0u32, 0x3f80_0000, 0xbf40_0000, 0x7f80_0000, 0x7fc0_0001, 0x7f80_0002, 1, 0x7f7f_ffff]))
+        };
+        match r.below(3) {
+            0 => double,
+            1 => single(r) | single(r) << 32,
+            _ => r.next(),
+        }
+    };
+    for n in 0..8 {
+        cpu.xmm[n] = u128::from(number(r)) | u128::from(number(r)) << 64;
+    }
+    if r.below(4) != 0 {
+        for chunk in memory[0x8000..0x9000].chunks_exact_mut(8) {
+            chunk.copy_from_slice(&number(r).to_le_bytes());
+        }
+    }
+    if r.below(8) != 0 {
+        cpu.cr4 |= cr4::OSFXSR | cr4::OSXMMEXCPT;
+    }
+    cpu.mxcsr = r.pick(&[0x1f80, 0x1f80, 0x1fa0, 0x3f80, 0x5fc0, 0xff80, 0x1f00]);
+    if r.below(12) == 0 {
+        cpu.cr0 |= r.pick(&[cr0::TS, cr0::EM]);
+    }
     cpu.set_eflags(r.next() & 0x8d5 | r.pick(&[0, 0x200]));
     cpu.intr = wide && r.below(3) == 0;
     cpu.rip = start;

@@ -1,0 +1,114 @@
+//! How the blocks of a region hang together, worked out before code is made of them.
+
+use crate::region::{Block, Edge, Region};
+use crate::sse;
+use crate::survey::ALL;
+use cpu::insn::Rep;
+use cpu::semantics::Opcode;
+
+/// See the module documentation. All lists have one element for each block.
+pub(crate) struct Plan {
+    /// It can be reached from an entry.
+    pub(crate) reached: Vec<bool>,
+    /// One way leads to it, from a block before it: it goes on with what is known there.
+    pub(crate) single: Vec<bool>,
+    /// What the dearest way costs from its beginning to where the budget is looked at next.
+    pub(crate) reach: Vec<i64>,
+    /// Ways to it that are still to be made.
+    pub(crate) ways: Vec<usize>,
+    /// Registers whose values it needs.
+    pub(crate) live: Vec<u32>,
+    /// The flags with which it begins need not be in memory: no more is done with them than to
+    /// complete the state where an instruction is left.
+    pub(crate) light: Vec<bool>,
+}
+
+/// Whether the flags with which a block begins are replaced before anything is computed with them.
+fn is_light(block: &Block) -> bool {
+    for step in &block.steps {
+        let s = &step.survey;
+        if s.consumes || step.insn.op == Opcode::Helper && !sse::is_native(&step.insn) {
+            return false;
+        }
+        if s.defines == ALL {
+            return true;
+        }
+        // INC and DEC, whose carry is the old one, unless nobody wants it.
+        if s.defines != 0 && step.live != 0 {
+            return false;
+        }
+    }
+    false
+}
+
+/// Registers that a block needs before it writes them, and those that it writes first.
+fn registers(block: &Block) -> (u32, u32) {
+    let (mut needs, mut settled) = (0, 0);
+    for step in &block.steps {
+        if step.insn.op == Opcode::Helper && !sse::is_native(&step.insn) {
+            // Behind a helper they come from memory again.
+            return (needs, 0xffff);
+        }
+        needs |= step.survey.reads & !settled;
+        settled |= step.survey.replaces;
+    }
+    (needs, settled)
+}
+
+impl Plan {
+    pub(crate) fn new(region: &Region) -> Plan {
+        let blocks = &region.blocks;
+        let successors = |n: usize| {
+            let b = &blocks[n];
+            let edges = [b.taken, b.fall].into_iter().filter_map(|edge| match edge {
+                Edge::Block(to) => Some(to),
+                _ => None,
+            });
+            edges.chain(b.guesses.iter().copied())
+        };
+        let mut reached = vec![false; blocks.len()];
+        let mut work = region.entries.clone();
+        while let Some(n) = work.pop() {
+            if !std::mem::replace(&mut reached[n], true) {
+                work.extend(successors(n));
+            }
+        }
+        let mut ways = vec![0; blocks.len()];
+        let mut from = vec![usize::MAX; blocks.len()];
+        for &n in &region.entries {
+            ways[n] += 1;
+        }
+        for n in (0..blocks.len()).filter(|&n| reached[n]) {
+            for to in successors(n) {
+                ways[to] += 1;
+                from[to] = n;
+            }
+        }
+        let single: Vec<bool> =
+            (0..blocks.len()).map(|n| reached[n] && ways[n] == 1 && !blocks[n].is_entry && from[n] < n).collect();
+        let mut reach = vec![0; blocks.len()];
+        // The successors that go on with what is known come later.
+        for n in (0..blocks.len()).rev() {
+            let price = blocks[n].steps.len() as i64;
+            let consumes = blocks[n].steps.iter().any(|s| s.insn.rep != Rep::No);
+            let on = successors(n).filter(|&to| single[to] && !consumes).map(|to| reach[to]).max();
+            reach[n] = price + on.unwrap_or(0);
+        }
+        let own: Vec<(u32, u32)> = blocks.iter().map(registers).collect();
+        let mut live = vec![0; blocks.len()];
+        loop {
+            let mut changed = false;
+            for n in (0..blocks.len()).rev() {
+                let behind = successors(n).fold(0, |all, to| all | live[to]);
+                let new = own[n].0 | behind & !own[n].1;
+                changed |= new != live[n];
+                live[n] = new;
+            }
+            if !changed {
+                break;
+            }
+        }
+        let light = blocks.iter().map(|b| b.live != 0 && is_light(b)).collect();
+        Plan { reached, single, reach, ways, live, light }
+    }
+}
