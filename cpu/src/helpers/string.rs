@@ -375,7 +375,9 @@ fn ins(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     loop {
         let to = c.offset(core, gpr::DI);
         let n = c.left(core).min(c.allowed(core));
-        let n = if c.down || n == 1 { 1 } else { n.min(c.room(core, Seg::Es, to)).max(1) };
+        // Alone, it may store to a device, which must see the time of each unit.
+        let alone = c.down || n == 1 || core.env.stepping;
+        let n = if alone { 1 } else { n.min(c.room(core, Seg::Es, to)).max(1) };
         // A run that does not fit the segment as a whole goes one by one up to the fault.
         let n = if to + n * unit <= core.cpu.segment(Seg::Es).write_end { n } else { 1 };
         core.probe_store(Seg::Es, to, n * unit).map_err(|f| c.late(core, f, &[gpr::DI], 2))?;

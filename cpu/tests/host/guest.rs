@@ -38,7 +38,7 @@ const SYSTEM_PAGES: u64 = 0x5000;
 const SYSTEM_AT: u64 = 0x6000;
 /// Linear address of the system's own pages: where random addresses hardly ever fall, because the host has nothing
 /// there, and an access says so by its error code.
-const SYSTEM: u64 = 0xf3a5_4000;
+pub const SYSTEM: u64 = 0xf3a5_4000;
 // Offsets in the system's pages.
 const GDT: u64 = 0;
 const IDT: u64 = 0x100;

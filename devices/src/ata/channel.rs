@@ -863,6 +863,7 @@ impl Channel {
             *to = *from;
         }
         self.state.packet = packet.to_vec();
+        self.state.position = 0;
         let by_dma = self.file().features[0] & 1 != 0;
         self.state.limit = match self.file().byte_count() {
             0 | 0xffff => 0xfffe,

@@ -53,7 +53,7 @@ impl Graphics {
         self.get(6) & 1 != 0
     }
     pub fn read_plane(&self) -> u8 {
-        self.get(4)
+        self.get(4) & 3
     }
     /// Start in A0000h–BFFFFh and size of the window in which memory answers.
     pub fn window(&self) -> (u32, u32) {
