@@ -2,6 +2,8 @@
 
 #[path = "../../devices/fuzz/src/driver.rs"]
 mod driver;
+#[path = "../fuzz/src/images.rs"]
+mod images;
 #[path = "../fuzz/src/targets.rs"]
 mod targets;
 

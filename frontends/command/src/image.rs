@@ -196,7 +196,7 @@ fn create(
         name = Some(BackingName { name: beside(file, &backing.path)?, format: Some(format.to_owned()) });
     }
     let Some(size) = size else { return Err(bad(file, "say how large the disk is, for instance 10G")) };
-    if size % 512 != 0 {
+    if !size.is_multiple_of(512) {
         return Err(bad(file, "the size must be a multiple of 512"));
     }
     if !cluster.is_power_of_two() {

@@ -5,6 +5,7 @@
 
 #[path = "../../../devices/fuzz/src/driver.rs"]
 pub mod driver;
+pub mod images;
 pub mod targets;
 
 #[cfg(fuzzing)]

@@ -15,6 +15,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "snapshot", run: snapshot },
     Target { name: "board", run: board },
     Target { name: "nat", run: nat },
+    Target { name: "qcow2", run: crate::images::qcow2 },
+    Target { name: "images", run: crate::images::foreign },
 ];
 
 const RAM: u64 = 4 << 20;
