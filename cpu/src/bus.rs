@@ -34,6 +34,23 @@ pub trait Bus {
         }
         done
     }
+    /// Repeated OUT of `bytes` (a whole number of `width` units) to one port: REP OUTS. Returns the
+    /// number of units done, as [`Bus::port_read_block`].
+    fn port_write_block(&mut self, cycle: Cycle<'_>, port: u16, width: Width, bytes: &[u8]) -> usize {
+        let Cycle { memory, ticks } = cycle;
+        let unit = width.bytes() as usize;
+        let mut done = 0;
+        for chunk in bytes.chunks_exact(unit) {
+            let mut value = [0; 4];
+            value[..unit.min(4)].copy_from_slice(&chunk[..unit.min(4)]);
+            self.port_write(Cycle { memory, ticks }, port, width, u32::from_le_bytes(value));
+            done += 1;
+            if self.attention() {
+                break;
+            }
+        }
+        done
+    }
     /// Load from an address that is not memory.
     fn mmio_read(&mut self, cycle: Cycle<'_>, address: u64, width: Width) -> u64;
     /// Store to an address that is not memory.

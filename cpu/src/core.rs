@@ -574,6 +574,16 @@ impl<'e> Core<'_, 'e> {
         }
         Ok(())
     }
+    /// [`Core::load_bytes`] when that needs nothing but memory that was read before; else nothing happens.
+    pub fn load_known(&mut self, seg: Seg, offset: u64, buf: &mut [u8]) -> bool {
+        let size = buf.len() as u64;
+        let user = self.cpu.cpl == 3;
+        let Ok(linear) = self.linear(seg, offset, size, Access::Read) else { return false };
+        let Some(page) = self.env.tlb.read(linear, size, user) else { return false };
+        let at = (linear % PAGE) as usize;
+        buf.copy_from_slice(&self.env.memory.page(page)[at..at + buf.len()]);
+        true
+    }
     /// Stores `buf.len()` (1–512) bytes at `seg:offset`; nothing is written when a part would fault.
     pub fn store_bytes(&mut self, seg: Seg, offset: u64, buf: &[u8]) -> Result<(), Fault> {
         let size = buf.len() as u64;

@@ -409,9 +409,31 @@ fn outs(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     if c.repeated && c.left(core) == 0 {
         return Ok(());
     }
+    let unit = c.width.bytes();
+    let mut buffer = [0u8; PAGE as usize];
     loop {
-        let value =
-            core.load(i.mem.seg, c.offset(core, gpr::SI), c.width).map_err(|f| c.late(core, f, &[gpr::SI], 1))?;
+        let from = c.offset(core, gpr::SI);
+        let n = c.left(core).min(c.allowed(core)).min(c.room(core, i.mem.seg, from));
+        let part = &mut buffer[..(n * unit) as usize];
+        if n > 1 && !c.down && core.load_known(i.mem.seg, from, part) {
+            let ticks = core.ticks();
+            let done = core
+                .env
+                .bus
+                .port_write_block(Cycle { memory: core.env.memory, ticks }, port, c.width, part)
+                .clamp(1, n as usize) as u64;
+            c.advance(core, gpr::SI, done);
+            let more = c.left(core) != done;
+            c.count(core, done);
+            if !more {
+                return c.finish(core);
+            }
+            if c.stops(core) || core.env.bus.attention() {
+                return c.pause(core);
+            }
+            continue;
+        }
+        let value = core.load(i.mem.seg, from, c.width).map_err(|f| c.late(core, f, &[gpr::SI], 1))?;
         let (bus, cycle) = core.cycle();
         bus.port_write(cycle, port, c.width, value as u32);
         c.advance(core, gpr::SI, 1);

@@ -2,7 +2,8 @@
 
 use crate::Failure;
 use crate::code;
-use beigebox::host::{Cache, Format, ImageError, ImageOptions, Mode};
+use beigebox::Storage;
+use beigebox::host::{Cache, FatFolder, Format, ImageError, ImageOptions, Mode, Overlay, ShareError, SharedFolder};
 use std::path::{Path, PathBuf};
 
 /// An image and how it is opened.
@@ -89,9 +90,42 @@ pub(crate) fn format(name: &str) -> Result<Format, String> {
     })
 }
 
+/// A folder as a disk; `,write` behind its name lets the guest write.
+pub(crate) fn share(text: &Path, snapshot: bool) -> Result<Box<dyn Storage>, Failure> {
+    let words = text.to_str().and_then(|text| text.rsplit_once(',')).filter(|_| !text.is_dir());
+    let (folder, write) = match words {
+        None => (text, false),
+        Some((folder, "write")) => (Path::new(folder), true),
+        Some((_, word)) => {
+            let problem = format!("--share: `{word}` is no option of a shared folder; there is write");
+            return Err(Failure::new(2, problem));
+        }
+    };
+    let fail = |error: ShareError| image_failure(error.into());
+    let (disk, left_out): (Box<dyn Storage>, Vec<PathBuf>) = if write && !snapshot {
+        let disk = SharedFolder::new(folder).map_err(fail)?;
+        let left_out = disk.left_out().to_vec();
+        (Box::new(disk), left_out)
+    } else {
+        let disk = FatFolder::new(folder).map_err(fail)?;
+        let left_out = disk.left_out().to_vec();
+        if write { (Box::new(Overlay::new(disk)), left_out) } else { (Box::new(disk), left_out) }
+    };
+    if let Some(first) = left_out.first() {
+        let more = if left_out.len() > 1 { format!(" and {} more", left_out.len() - 1) } else { String::new() };
+        eprintln!("beigebox: --share leaves out {}{more}: FAT has no such names, or no such sizes", first.display());
+    }
+    Ok(disk)
+}
+
 pub(crate) fn image_failure(error: ImageError) -> Failure {
     let code = match &error {
-        ImageError::Open { source, .. } if source.kind() == std::io::ErrorKind::NotFound => code::MISSING,
+        ImageError::Open { source, .. } | ImageError::Share(ShareError::Read { source, .. })
+            if source.kind() == std::io::ErrorKind::NotFound =>
+        {
+            code::MISSING
+        }
+        ImageError::Share(ShareError::Read { .. }) => code::IO,
         ImageError::Open { .. } | ImageError::Locked { .. } => code::IO,
         _ => code::CONFIGURATION,
     };

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Network")]
 pub(crate) struct NetOptions {
-    /// Network card and what its cable leads to: none, user, socket=HOST:PORT or
+    /// Network card and what its cable leads to: none, user, tap[=NAME], socket=HOST:PORT or
     /// socket=listen:HOST:PORT; then, with commas, restrict, dns=ADDRESS[:PORT] (user), model=pci or
     /// model=isa, mac=ADDRESS, irq=N (isa). May be repeated for a card on the other bus.
     #[arg(long, value_name = "WHAT", value_parser = card)]
@@ -40,6 +40,7 @@ pub(crate) enum Cable {
     User { restrict: bool, nameserver: Option<SocketAddrV4> },
     Connect(SocketAddr),
     Listen(SocketAddr),
+    Tap(String),
 }
 
 /// One card, or `--net none`.
@@ -80,13 +81,17 @@ pub(crate) fn card(text: &str) -> Result<Card, String> {
     let cable = match kind {
         "none" => None,
         "user" => Some(Cable::User { restrict, nameserver }),
+        "tap" => Some(Cable::Tap("tap0".into())),
+        _ if kind.starts_with("tap=") => Some(Cable::Tap(interface(&kind[4..])?)),
         _ => match kind.strip_prefix("socket=") {
             Some(at) => Some(match at.strip_prefix("listen:") {
                 Some(at) => Cable::Listen(socket_address(at)?),
                 None => Cable::Connect(socket_address(at)?),
             }),
             None => {
-                return Err(format!("`{kind}` is none of none, user, socket=HOST:PORT and socket=listen:HOST:PORT"));
+                return Err(format!(
+                    "`{kind}` is none of none, user, tap, tap=NAME, socket=HOST:PORT and socket=listen:HOST:PORT"
+                ));
             }
         },
     };
@@ -94,6 +99,15 @@ pub(crate) fn card(text: &str) -> Result<Card, String> {
         return Err("restrict and dns= are for `user`".into());
     }
     Ok(Card { cable, slot, address })
+}
+
+/// The name of an interface, as Linux allows it.
+fn interface(name: &str) -> Result<String, String> {
+    let odd = |c: char| c.is_whitespace() || c.is_control() || c == '/' || c == ':' || c == '%';
+    if name.is_empty() || name.len() > 15 || name == "." || name == ".." || name.contains(odd) {
+        return Err(format!("`{name}` is no name of an interface; write for instance tap=tap0"));
+    }
+    Ok(name.to_owned())
 }
 
 fn nameserver_of(text: &str) -> Result<SocketAddrV4, String> {
@@ -190,6 +204,7 @@ pub(crate) fn fit(mut builder: Builder, options: &Run) -> Result<Builder, Failur
                 Box::new(UserNetwork::new(config).map_err(|error| bad(error.to_string()))?)
             }
             Cable::Connect(at) => Box::new(Switch::connect(*at).map_err(|error| socket("connect to", at, error))?),
+            Cable::Tap(name) => tap(name)?,
             Cable::Listen(at) => Box::new(Switch::listen(*at).map_err(|error| socket("listen on", at, error))?),
         };
         if let Some(path) = dump.take() {
@@ -203,6 +218,24 @@ pub(crate) fn fit(mut builder: Builder, options: &Run) -> Result<Builder, Failur
         builder = builder.option_rom(std::fs::read(path).map_err(|error| Failure::file(path, "read", &error))?);
     }
     Ok(builder)
+}
+
+#[cfg(target_os = "linux")]
+fn tap(name: &str) -> Result<Box<dyn Network>, Failure> {
+    let failed = |error: std::io::Error| {
+        let mend = match error.raw_os_error() {
+            // EPERM and EACCES, EBUSY.
+            Some(1 | 13) => format!("; make it once as root with `ip tuntap add {name} mode tap user $USER`"),
+            Some(16) => "; another machine uses it".to_owned(),
+            _ => String::new(),
+        };
+        Failure::new(code::IO, format!("--net tap: interface {name}: {error}{mend}"))
+    };
+    Ok(Box::new(net::Tap::open(name).map_err(failed)?))
+}
+#[cfg(not(target_os = "linux"))]
+fn tap(name: &str) -> Result<Box<dyn Network>, Failure> {
+    Err(Failure::new(code::CONFIGURATION, format!("--net tap={name}: TAP interfaces are there on Linux only")))
 }
 
 #[cfg(test)]

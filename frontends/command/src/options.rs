@@ -136,7 +136,11 @@ pub(crate) struct Run {
     /// read-only). May be repeated.
     #[arg(long, value_name = "FILE", value_parser = drives::drive, help_heading = "Drives")]
     pub(crate) disk: Vec<Drive>,
-    /// CD-ROM image (ISO).
+    /// Folder of the host as a further hard disk with a FAT file system, read-only; with `,write`
+    /// behind it what the guest writes reaches the folder. May be repeated.
+    #[arg(long, value_name = "DIR", help_heading = "Drives")]
+    pub(crate) share: Vec<PathBuf>,
+    /// CD-ROM image (ISO), or a folder, which becomes a disc.
     #[arg(long, value_name = "FILE", value_parser = drives::drive, help_heading = "Drives")]
     pub(crate) cdrom: Vec<Drive>,
     /// Floppy image that Ctrl-Alt-A in the window puts into drive A; may be repeated: one after the
@@ -146,7 +150,7 @@ pub(crate) struct Run {
     /// The same for discs, Ctrl-Alt-C and the CD-ROM drive.
     #[arg(long, value_name = "FILE", help_heading = "Drives")]
     pub(crate) next_disc: Vec<PathBuf>,
-    /// Keep writes to images in memory and forget them at the end.
+    /// Keep writes to images and shared folders in memory and forget them at the end.
     #[arg(long, help_heading = "Drives")]
     pub(crate) snapshot: bool,
     /// Boot order: up to three of floppy, disk, cdrom, network.

@@ -339,8 +339,8 @@ pub(crate) fn check(options: &Run) -> Result<(), Failure> {
     if options.floppy.len() > 2 {
         return bad("more than two --floppy: the controller has two drives");
     }
-    if options.disk.len() + options.cdrom.len() > 4 {
-        return bad("more than four of --disk and --cdrom: the two IDE channels carry two drives each");
+    if options.disk.len() + options.share.len() + options.cdrom.len() > 4 {
+        return bad("more than four of --disk, --share and --cdrom: the two IDE channels carry two drives each");
     }
     let has_drive = options.demo || !(options.floppy.is_empty() && options.disk.is_empty() && options.cdrom.is_empty());
     let boots_network = options.net.has_card() && options.boot.is_some();
@@ -470,6 +470,9 @@ pub(crate) fn build(options: &Run, follows_host: bool, changes_discs: bool) -> R
     }
     for drive in &options.disk {
         builder = builder.disk(host::open_disk_with(&drive.path, &how(drive)).map_err(image_failure)?);
+    }
+    for folder in &options.share {
+        builder = builder.disk(drives::share(folder, options.snapshot)?);
     }
     for drive in &options.cdrom {
         builder = builder.cdrom(Some(host::open_cdrom_with(&drive.path, &how(drive)).map_err(image_failure)?));

@@ -42,6 +42,13 @@ fn ipxe_disc_boots_by_tftp() {
     served(Boot::new(Firmware::Own).image("--cdrom", "ipxe.iso"), folder.path(), "boot.ipxe", "model=pci").passes();
 }
 
+/// iPXE from its disc, over the ISA card: its script by TFTP, the kernel by HTTP.
+#[test]
+fn ipxe_boots_over_the_isa_card() {
+    let Some(folder) = boot_folder("http") else { return };
+    served(Boot::new(Firmware::Own).image("--cdrom", "ipxe.iso"), folder.path(), "boot.ipxe", "model=isa").passes();
+}
+
 fn pattern(length: usize, seed: u32) -> Vec<u8> {
     let mut state = seed;
     (0..length)
@@ -119,4 +126,70 @@ fn linux_moves_data_both_ways() {
     assert!(taken.join().unwrap() == body, "what came back differs: {}", serial());
     let start = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
     assert!(answer[start..] == body[..], "what the guest served differs: {}", serial());
+}
+
+/// A machine with the ISA card listens as a switch; another one and QEMU connect to it. Linux drives
+/// all three cards, and each loads a file from the first.
+#[test]
+fn machines_and_qemu_share_a_switch() {
+    let Some(kernel) = guests::guest("vmlinuz-686") else { return };
+    let Some(initrd) = guests::guest("initramfs-modules.cpio.gz") else { return };
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let append = "console=ttyS0,115200 mitigations=off cryptomgr.notests";
+    let up = |n: u8| format!("ip link set eth0 up; ip addr add 192.168.7.{n}/24 dev eth0; ");
+    let folder = tempfile::tempdir().unwrap();
+    let make = "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done >/tmp/f";
+    let wait = "until ping -c 1 -W 1 192.168.7.1; do :; done; ";
+    let load = "wget -O - http://192.168.7.1/f | sha256sum; echo got-$((6*7))";
+    let machine = |name: &str, net: &str, command: String| {
+        let mut machine = std::process::Command::new(env!("CARGO_BIN_EXE_beigebox"));
+        machine.args(["run", "--display", "none", "--serial", "stdio", "--memory", "64M", "--wall-limit", "300s"]);
+        machine.args(["--net", net, "--append", append, "--on-text", &format!("/ # =>serial:{command}<enter>")]);
+        machine.arg("--kernel").arg(&kernel).arg("--initrd").arg(&initrd).stdin(std::process::Stdio::null());
+        machine.stdout(std::fs::File::create(folder.path().join(name)).unwrap()).spawn().unwrap()
+    };
+    let serial = |name: &str| String::from_utf8_lossy(&std::fs::read(folder.path().join(name)).unwrap()).into_owned();
+    let listen = format!("socket=listen:127.0.0.1:{port},model=isa,mac=52:54:00:00:00:01");
+    let isa = "modprobe ne io=0x300 irq=10; ";
+    let serve = format!("{isa}{}{make}; sha256sum /tmp/f; cd /tmp; httpd -p 80; echo up-$((6*7))", up(1));
+    let mut all = vec![machine("one", &listen, serve)];
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(all[0].try_wait().unwrap().is_none(), "{}", serial("one"));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let connect = format!("socket=127.0.0.1:{port},mac=52:54:00:00:00:02");
+    all.push(machine("two", &connect, format!("modprobe ne2k-pci; {}{wait}{load}", up(2))));
+    let mut qemu = std::process::Command::new("qemu-system-i386");
+    qemu.args(["-m", "64", "-display", "none", "-serial", "stdio", "-append", append, "-no-reboot", "-netdev"]);
+    qemu.arg(format!("stream,id=n,server=off,addr.type=inet,addr.host=127.0.0.1,addr.port={port}"));
+    qemu.args(["-device", "ne2k_pci,netdev=n,mac=52:54:00:00:00:03", "-kernel"])
+        .arg(&kernel)
+        .arg("-initrd")
+        .arg(&initrd);
+    qemu.stdin(std::process::Stdio::piped()).stdout(std::fs::File::create(folder.path().join("three")).unwrap());
+    all.push(qemu.spawn().unwrap());
+    let mut names = vec!["one", "two", "three"];
+    let mut typed = false;
+    for _ in 0..3000 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        if !typed && serial("three").contains("/ # ") {
+            typed = true;
+            let line = format!("modprobe ne2k-pci; {}{wait}{load}\n", up(3));
+            all[2].stdin.as_mut().unwrap().write_all(line.as_bytes()).unwrap();
+        }
+        if ["two", "three"].iter().all(|name| serial(name).contains("got-42")) {
+            break;
+        }
+    }
+    for machine in &mut all {
+        machine.kill().unwrap();
+        machine.wait().unwrap();
+    }
+    let sum = |name: &str| {
+        let text = serial(name);
+        let found = text.split(|c: char| !c.is_ascii_hexdigit()).find(|word| word.len() == 64).map(str::to_owned);
+        found.unwrap_or_else(|| panic!("{name}: {text}"))
+    };
+    names.dedup_by_key(|name| sum(name));
+    assert_eq!(names, ["one"], "all sums are the same");
 }

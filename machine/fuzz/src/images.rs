@@ -2,6 +2,7 @@
 
 use crate::driver::Source;
 use beigebox::Storage;
+use beigebox::host::SharedFolder;
 use beigebox::host::image::qcow2::{CreateQcow2, Qcow2};
 use beigebox::host::image::vdi::Vdi;
 use beigebox::host::image::vhd::Vhd;
@@ -225,4 +226,51 @@ pub fn foreign(data: &[u8]) {
         visit(&mut source, &mut *image);
         assert!(image.write(0, &[0]).is_err(), "written, though only to be read");
     }
+}
+
+/// A shared folder whose disk a guest fills with nonsense: nothing beside the folder changes.
+pub fn share(data: &[u8]) {
+    let mut source = Source::new(data);
+    let outside = std::env::temp_dir().join(format!("beigebox-fuzz-share-{}", std::process::id()));
+    let inside = outside.join("inside");
+    // Where it cannot be made the case is over.
+    if std::fs::create_dir_all(inside.join("folder")).is_err() {
+        return;
+    }
+    let _ = std::fs::write(inside.join("A long name"), vec![7; 20_000]);
+    let _ = std::fs::write(inside.join("folder/FILE"), b"file");
+    let Ok(mut disk) = SharedFolder::new(&inside) else { return };
+    let mut boot = [0; 512];
+    disk.read(63 * 512, &mut boot).expect("a boot sector");
+    let word = |at: usize| u64::from(boot[at]) | u64::from(boot[at + 1]) << 8;
+    let table = (63 + word(14)) * 512;
+    let root = table + 2 * word(22) * 512;
+    let clusters = root + word(17) * 32;
+    for _ in 0..source.below(60) {
+        let mut entry = [0u8; 32];
+        for byte in &mut entry[12..] {
+            *byte = source.bits() as u8;
+        }
+        let name = source.pick(&[b"..         ", b"../X    TXT", b"FILE       ", b"A/..    .  ", b"ALONGN~1   "]);
+        entry[..11].copy_from_slice(name);
+        if source.once_in(3) {
+            entry[0] = source.pick(&[0x41, 0x42, 1, 0xe5, 0x05, source.bits() as u8]);
+        }
+        entry[11] = source.pick(&[0x10, 0x10, 0x20, 0x20, 0x0f, 0x08, source.bits() as u8]);
+        entry[20..22].fill(0);
+        entry[26..28].copy_from_slice(&(source.below(12) as u16).to_le_bytes());
+        let size = source.pick(&[0, 1, 9000, 60_000, u32::MAX]);
+        entry[28..].copy_from_slice(&size.to_le_bytes());
+        let folder = if source.once_in(2) { root } else { clusters + source.below(8) * 8192 };
+        let _ = disk.write(folder + source.below(12) * 32, &entry);
+        let link = if source.once_in(3) { source.bits() as u16 } else { source.below(12) as u16 };
+        let _ = disk.write(table + source.below(12) * 2, &link.to_le_bytes());
+        if source.once_in(12) {
+            let _ = disk.flush();
+        }
+    }
+    drop(disk);
+    let found: Vec<_> = std::fs::read_dir(&outside).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
+    assert!(found == ["inside"], "{found:?}");
+    let _ = std::fs::remove_dir_all(&outside);
 }

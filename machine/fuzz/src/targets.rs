@@ -17,6 +17,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "nat", run: nat },
     Target { name: "qcow2", run: crate::images::qcow2 },
     Target { name: "images", run: crate::images::foreign },
+    Target { name: "share", run: crate::images::share },
 ];
 
 const RAM: u64 = 4 << 20;
@@ -431,6 +432,16 @@ fn frame(source: &mut Source<'_>) -> Vec<u8> {
     }
     let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0];
     packet[2..4].copy_from_slice(&(body.len() as u16 + 20).to_be_bytes());
+    if source.once_in(5) {
+        // One of few fragments of few packets.
+        packet[5] = source.below(2) as u8;
+        packet[6] = if source.once_in(2) { 0x20 } else { 0 };
+        packet[7] = source.pick(&[0, 1, 2, 3, source.bits() as u8]);
+        if packet[6] != 0 {
+            body.truncate(body.len() / 8 * 8);
+            packet[2..4].copy_from_slice(&(body.len() as u16 + 20).to_be_bytes());
+        }
+    }
     packet.extend(from);
     packet.extend(to);
     let value = sum(&packet, 0);

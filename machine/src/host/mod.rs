@@ -3,6 +3,7 @@
 pub mod image;
 pub mod net;
 mod png;
+pub mod share;
 pub mod sound;
 
 pub use image::{
@@ -10,3 +11,4 @@ pub use image::{
     open_disk_with, open_floppy, open_floppy_with, open_image,
 };
 pub use png::{PictureError, read_png, write_png};
+pub use share::{FatFolder, IsoFolder, ShareError, SharedFolder};

@@ -33,6 +33,7 @@ pub use file::{Backing, Cache};
 pub use overlay::Overlay;
 pub use raw::RawImage;
 
+use super::share::{IsoFolder, ShareError};
 use crate::loader::FLOPPY_KIB;
 use devices::storage::{Storage, StorageError};
 use file::FileBacking;
@@ -187,6 +188,9 @@ pub enum ImageError {
         /// What is wrong.
         problem: FormatError,
     },
+    /// A folder cannot be made a medium.
+    #[error(transparent)]
+    Share(#[from] ShareError),
     /// A new file is in the way of an old one.
     #[error("{}: there is a file of this name already; remove it, or choose another name", path.display())]
     Exists {
@@ -621,11 +625,15 @@ pub fn open_cdrom(path: &Path) -> Result<Box<dyn Storage>, ImageError> {
     open_cdrom_with(path, &ImageOptions::new(Mode::ReadOnly))
 }
 
-/// Opens a compact disc image with all options; the mode is taken to be [`Mode::ReadOnly`].
+/// Opens a compact disc image with all options; the mode is taken to be [`Mode::ReadOnly`]. A folder
+/// becomes a disc that holds what is in it.
 ///
 /// # Errors
 /// See [`ImageError`].
 pub fn open_cdrom_with(path: &Path, options: &ImageOptions) -> Result<Box<dyn Storage>, ImageError> {
+    if path.is_dir() {
+        return Ok(Box::new(IsoFolder::new(path)?));
+    }
     let image = open_image(path, &ImageOptions { mode: Mode::ReadOnly, ..options.clone() })?;
     let size = image.len();
     if size % 2048 != 0 {

@@ -31,6 +31,15 @@ impl<S: Storage> Overlay<S> {
         Overlay { base, clusters: BTreeMap::new(), in_memory: IN_MEMORY, spill: None }
     }
 
+    /// The medium below.
+    pub(crate) fn base(&self) -> &S {
+        &self.base
+    }
+    /// The medium below.
+    pub(crate) fn base_mut(&mut self) -> &mut S {
+        &mut self.base
+    }
+
     /// Takes in a cluster that was not written before.
     fn add(&mut self, number: u64, bytes: Box<[u8; CLUSTER as usize]>) -> Result<(), StorageError> {
         let slot = if self.in_memory > 0 {

@@ -1,25 +1,30 @@
 //! Networks for the guest: a user-mode NAT without privileges, QEMU's stream sockets with a switch
-//! between machines, and a dump of all frames.
+//! between machines, a TAP interface of the host, and a dump of all frames.
 //!
 //! All of them are a [`Network`]: they do their work when the adapter sends or asks, never wait,
 //! and have no thread. What comes from outside makes a run depend on the host; a [`UserNetwork`]
 //! that is [`UserConfig::isolated`] and has no forwards does not.
 //!
-//! Not there: IPv6, fragments of IP, urgent data, ICMP to the outside, helpers for protocols that
+//! Not there: IPv6, urgent data, ICMP to the outside, helpers for protocols that
 //! carry addresses (FTP).
 
 mod dhcp;
 mod dump;
 mod folder;
+mod fragments;
 mod http;
 mod outside;
 mod stream;
+#[cfg(target_os = "linux")]
+mod tap;
 mod tcp;
 mod tftp;
 
 pub use dump::Dump;
 pub use outside::{Datagrams, Host, Outside, Stream};
 pub use stream::Switch;
+#[cfg(target_os = "linux")]
+pub use tap::Tap;
 
 use devices::Time;
 use devices::network::Network;
@@ -144,6 +149,7 @@ pub struct UserNetwork {
     dhcp: dhcp::Server,
     tftp: Option<tftp::Server>,
     tcp: tcp::Flows,
+    fragments: fragments::Fragments,
     listeners: Vec<(TcpListener, SocketAddrV4)>,
     udp: Vec<UdpFlow>,
     udp_forwards: Vec<UdpForward>,
@@ -187,6 +193,7 @@ impl UserNetwork {
             folder,
             dhcp,
             tcp: tcp::Flows::new(GATEWAY),
+            fragments: fragments::Fragments::default(),
             listeners: Vec::new(),
             udp: Vec::new(),
             udp_forwards: Vec::new(),
@@ -333,7 +340,14 @@ impl UserNetwork {
         let Ok(packet) = Ipv4Packet::new_checked(payload) else { return };
         let whole = payload.get(..usize::from(packet.total_len())).unwrap_or(payload);
         let (from, to) = (packet.src_addr(), packet.dst_addr());
-        if packet.version() != 4 || !packet.verify_checksum() || packet.more_frags() || packet.frag_offset() != 0 {
+        if packet.version() != 4 || !packet.verify_checksum() {
+            return;
+        }
+        if packet.more_frags() || packet.frag_offset() != 0 {
+            if let Some(payload) = self.fragments.take(self.now, &packet) {
+                let whole = self.ip_packet(from, to, packet.next_header(), &payload);
+                self.take_ip(hardware, &whole);
+            }
             return;
         }
         if !from.is_broadcast() && !from.is_multicast() && !from.is_loopback() {

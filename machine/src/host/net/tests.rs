@@ -249,3 +249,29 @@ fn the_gateway_answers_echo_and_address_requests() {
     let reply = network.receive(Time(0)).unwrap();
     assert_eq!((reply[34], &reply[38..45]), (0, &echo[4..]));
 }
+
+#[test]
+fn fragments_are_put_together() {
+    let mut network = UserNetwork::new(UserConfig { isolated: true, ..UserConfig::default() }).unwrap();
+    let mut echo = vec![8, 0, 0, 0, 1, 2, 3, 4];
+    echo.extend(pattern(3000));
+    let sum = checksum(&echo);
+    echo[2..4].copy_from_slice(&sum.to_be_bytes());
+    let hardware = [0x52, 0x54, 0, 1, 2, 3];
+    // A reply finds the guest only after it has spoken.
+    for (index, piece) in echo.chunks(1480).enumerate().collect::<Vec<_>>().into_iter().rev() {
+        let mut bytes = network.ip_packet(GUEST, GATEWAY, IpProtocol::Icmp, piece);
+        let mut packet = Ipv4Packet::new_unchecked(&mut bytes);
+        packet.set_ident(77);
+        packet.set_dont_frag(false);
+        packet.set_more_frags(index < 2);
+        packet.set_frag_offset((index * 1480) as u16);
+        packet.fill_checksum();
+        network.send(Time(0), &[&GATEWAY_HARDWARE.0[..], &hardware, &[8, 0], &bytes].concat());
+    }
+    let mut answer = Vec::new();
+    while let Some(frame) = network.receive(Time(0)) {
+        answer.extend(Ipv4Packet::new_checked(&frame[14..]).unwrap().payload());
+    }
+    assert_eq!((answer[0], &answer[4..]), (0, &echo[4..]));
+}
