@@ -49,6 +49,8 @@ pub(crate) struct Roms {
     pub(crate) option: Option<Block>,
     /// Behind the network card's expansion ROM register.
     pub(crate) network: Option<Block>,
+    /// In the socket of the ISA network card.
+    pub(crate) isa_network: Option<Block>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -541,6 +543,9 @@ impl Board {
         if let Some(rom) = self.roms.option {
             memory.map(map::DIRECT_BOOT_ROM, rom.bytes(), rom, 0, true);
         }
+        if let Some(rom) = self.roms.isa_network {
+            memory.map(map::ISA_NETWORK_ROM, rom.bytes(), rom, 0, true);
+        }
         if let Some(rom) = self.roms.system {
             memory.map(map::HIGH_RAM - rom.bytes(), rom.bytes(), rom, 0, true);
             let isa = rom.bytes().min(0x2_0000);
@@ -581,7 +586,9 @@ impl Board {
             }
         }
         let video = self.roms.video.filter(|_| self.video == VideoAdapter::Isa);
-        for (rom, first) in [(self.roms.option, map::DIRECT_BOOT_ROM), (video, map::OPTION_ROMS)] {
+        let card = self.roms.isa_network;
+        let all = [(self.roms.option, map::DIRECT_BOOT_ROM), (card, map::ISA_NETWORK_ROM), (video, map::OPTION_ROMS)];
+        for (rom, first) in all {
             if let Some(rom) = rom
                 && let Some(at) = address.checked_sub(first).filter(|at| *at < rom.bytes())
             {

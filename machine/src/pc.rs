@@ -292,6 +292,8 @@ pub(crate) mod map {
     pub(crate) const LOW_RAM_END: u64 = 0xc000_0000;
     /// The direct-boot ROM.
     pub(crate) const DIRECT_BOOT_ROM: u64 = 0xc_f000;
+    /// The ROM of the ISA network card, up to E0000h.
+    pub(crate) const ISA_NETWORK_ROM: u64 = 0xd_0000;
     /// Above it lies what does not fit below 4 GiB.
     pub(crate) const HIGH_RAM: u64 = 0x1_0000_0000;
 }

@@ -298,7 +298,8 @@ impl Builder {
         self.networks.push(card);
         self
     }
-    /// An option ROM: the network card's own when it is for the PCI card, see [`BuildError::OptionRom`].
+    /// The ROM of the network card: of the one on the PCI bus if there is one, else of the one on the
+    /// ISA bus, where it is decoded at D0000h.
     #[must_use]
     pub fn option_rom(mut self, image: Vec<u8>) -> Builder {
         self.option_roms.push(image);
@@ -354,8 +355,14 @@ impl Builder {
         };
         let mut board = Board::new(&fitting, clock);
         board.roms = Roms { system: memory.add_rom(&bios), ..Roms::default() };
-        if let Some(rom) = &network_rom {
-            board.roms.network = memory.add_rom(rom);
+        match &network_rom {
+            Some(rom) if network.is_some() => board.roms.network = memory.add_rom(rom),
+            Some(rom) => {
+                board.roms.isa_network = memory.add_rom(rom);
+                // Firmware that puts RAM over the whole area first finds it here.
+                board.chips.fw_cfg.add_file("genroms/network.rom", rom.clone());
+            }
+            None => {}
         }
         if !video_bios.is_empty() {
             board.roms.video = memory.add_rom(&video_bios);
@@ -458,8 +465,15 @@ fn network_rom(roms: Vec<Vec<u8>>, cards: &[NetworkCard]) -> Result<Option<Vec<u
     if roms.next().is_some() {
         return Err(BuildError::OptionRom("is the second one: the network card carries one"));
     }
+    if cards.is_empty() {
+        return Err(BuildError::OptionRom("needs a network card to sit on"));
+    }
     if !cards.iter().any(|card| card.slot == NetworkSlot::Pci) {
-        return Err(BuildError::OptionRom("needs a network card on the PCI bus to sit on"));
+        if rom.len() > 0x1_0000 || rom.get(..2) != Some(&[0x55, 0xaa]) {
+            return Err(BuildError::OptionRom("must begin with 55h AAh and have at most 64 KiB on the ISA card"));
+        }
+        rom.resize(rom.len().next_multiple_of(4096), 0xff);
+        return Ok(Some(rom));
     }
     if rom.len() > 0x4_0000 || rom.get(..2) != Some(&[0x55, 0xaa]) {
         return Err(BuildError::OptionRom("must begin with 55h AAh and have at most 256 KiB"));

@@ -179,7 +179,7 @@ shadow_system:
         ; C0000-EFFFF: keep what a board decodes there, then RAM for all of it
         mov edi,0x20000
         mov esi,0xc0000
-        mov ecx,0x10000
+        mov ecx,0x20000
         call flat_copy
         mov cx,6
         mov eax,0x80000058
@@ -194,7 +194,7 @@ shadow_system:
         loop .pam
         mov esi,0x20000
         mov edi,0xc0000
-        mov ecx,0x10000
+        mov ecx,0x20000
         call flat_copy
 .done:
         mov ax,BDA

@@ -29,7 +29,7 @@ pub(crate) struct NetOptions {
     /// Write all frames of the first network card to this file (pcap).
     #[arg(long, value_name = "FILE")]
     pub(crate) net_dump: Option<PathBuf>,
-    /// Expansion ROM of the PCI network card, for instance iPXE's.
+    /// ROM of the network card, for instance iPXE's for the PCI card.
     #[arg(long, value_name = "FILE")]
     pub(crate) option_rom: Option<PathBuf>,
 }

@@ -33,13 +33,31 @@ fn ipxe_rom(firmware: Firmware) {
     served(boot, folder.path(), "boot.ipxe", "model=pci").passes();
 }
 
-under_both_firmwares!(ipxe_rom);
+under_both_firmwares!(ipxe_rom, rom_on_the_isa_card);
 
 /// iPXE from its disc, over the PCI card: all by TFTP.
 #[test]
 fn ipxe_disc_boots_by_tftp() {
     let Some(folder) = boot_folder("tftp") else { return };
     served(Boot::new(Firmware::Own).image("--cdrom", "ipxe.iso"), folder.path(), "boot.ipxe", "model=pci").passes();
+}
+
+/// A ROM on the ISA card is started by both firmwares.
+fn rom_on_the_isa_card(firmware: Firmware) {
+    let mut rom = vec![0u8; 2048];
+    // After signature and length: a mark on the debug console, and back.
+    rom[..12].copy_from_slice(&[0x55, 0xaa, 4, 0xb0, b'@', 0xe6, 0xe9, 0xb0, b'%', 0xe6, 0xe9, 0xcb]);
+    rom[2047] = rom.iter().fold(0u8, |sum, byte| sum.wrapping_sub(*byte));
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(at("rom"), rom).unwrap();
+    let boot = Boot::new(firmware).with(&["--net", "user,restrict,model=isa", "--option-rom", &at("rom")]);
+    let Some(outcome) =
+        boot.with(&["--boot", "network", "--debugcon", &format!("file:{}", at("log"))]).until("@%", "20s").run()
+    else {
+        return;
+    };
+    assert_eq!(outcome.code, 0, "{}", outcome.report());
 }
 
 /// iPXE from its disc, over the ISA card: its script by TFTP, the kernel by HTTP.
