@@ -23,7 +23,8 @@ fn floppy(at: &Path, name: &str, content: &str) {
     tool("mcopy", &["-i", image, file.to_str().unwrap(), &format!("::/{name}")]);
 }
 
-/// A folder as a FAT disk that is written, another as a disc; disc and floppy change under way.
+/// A folder as a FAT disk that is written, another as a disc; disc and floppy change under way. In the
+/// first minutes Linux looks at a floppy's change line only when it reads, and that read fails.
 #[test]
 fn folders_are_disks_and_media_change() {
     if guests::guest("vmlinuz-686").is_none() {
@@ -49,7 +50,7 @@ fn folders_are_disks_and_media_change() {
          b-42=>serial:mount -t vfat /dev/fd0 /f; cat /f/one; umount /f; echo c-$((6*7))<enter>\n\
          c-42=>disc:{}\n\
          @1ms=>floppy:{}\n\
-         @1ms=>serial:mount -t iso9660 /dev/sr0 /c; cat /c/second; umount /c; mount -t vfat /dev/fd0 /f; cat /f/two; umount /f; echo d-$((6*7))<enter>\n\
+         @1ms=>serial:mount -t iso9660 /dev/sr0 /c; cat /c/second; umount /c; mount -t vfat /dev/fd0 /f || mount -t vfat /dev/fd0 /f; cat /f/two; umount /f; echo d-$((6*7))<enter>\n\
          d-42=>disc:none\n\
          @1ms=>floppy:none\n\
          @1ms=>serial:mount -t iso9660 /dev/sr0 /c; mount -t vfat /dev/fd0 /f; poweroff -f<enter>\n",
@@ -94,7 +95,9 @@ fn debian_moves_to_a_new_disk() {
          blockdev --rereadpt /dev/sdb\n\
          mkfs.ext4 -q -O ^metadata_csum,^64bit -E lazy_itable_init=1 -L debian /dev/sdb1\n\
          mount /dev/sdb1 /mnt\n\
-         (cd / && tar -c --one-file-system --exclude=./usr/lib/python3 --exclude=./usr/lib/python3.11 --exclude=./usr/lib/gcc --exclude=./usr/include --exclude=./var/lib/apt . ) | tar -x -C /mnt\n\
+         cd /; x=; for n in lib/python3 lib/python3.11 lib/gcc lib/i386-linux-gnu/perl include share; do x=\"$x --exclude=./usr/$n\"; done\n\
+         for n in drivers net fs sound; do x=\"$x --exclude=kernel/$n\"; done\n\
+         tar -c --one-file-system $x . | tar -x -C /mnt\n\
          cat >/tmp/net.py <<'PY'\n\
          import hashlib, socket\n\
          def far():\n\
