@@ -254,9 +254,11 @@ pub fn share(data: &[u8]) {
         let name = source.pick(&[b"..         ", b"../X    TXT", b"FILE       ", b"A/..    .  ", b"ALONGN~1   "]);
         entry[..11].copy_from_slice(name);
         if source.once_in(3) {
-            entry[0] = source.pick(&[0x41, 0x42, 1, 0xe5, 0x05, source.bits() as u8]);
+            let noise = source.bits() as u8;
+            entry[0] = source.pick(&[0x41, 0x42, 1, 0xe5, 0x05, noise]);
         }
-        entry[11] = source.pick(&[0x10, 0x10, 0x20, 0x20, 0x0f, 0x08, source.bits() as u8]);
+        let noise = source.bits() as u8;
+        entry[11] = source.pick(&[0x10, 0x10, 0x20, 0x20, 0x0f, 0x08, noise]);
         entry[20..22].fill(0);
         entry[26..28].copy_from_slice(&(source.below(12) as u16).to_le_bytes());
         let size = source.pick(&[0, 1, 9000, 60_000, u32::MAX]);

@@ -436,7 +436,8 @@ fn frame(source: &mut Source<'_>) -> Vec<u8> {
         // One of few fragments of few packets.
         packet[5] = source.below(2) as u8;
         packet[6] = if source.once_in(2) { 0x20 } else { 0 };
-        packet[7] = source.pick(&[0, 1, 2, 3, source.bits() as u8]);
+        let noise = source.bits() as u8;
+        packet[7] = source.pick(&[0, 1, 2, 3, noise]);
         if packet[6] != 0 {
             body.truncate(body.len() / 8 * 8);
             packet[2..4].copy_from_slice(&(body.len() as u16 + 20).to_be_bytes());
