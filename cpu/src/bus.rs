@@ -34,22 +34,11 @@ pub trait Bus {
         }
         done
     }
-    /// Repeated OUT of `bytes` (a whole number of `width` units) to one port: REP OUTS. Returns the
-    /// number of units done, as [`Bus::port_read_block`].
-    fn port_write_block(&mut self, cycle: Cycle<'_>, port: u16, width: Width, bytes: &[u8]) -> usize {
-        let Cycle { memory, ticks } = cycle;
-        let unit = width.bytes() as usize;
-        let mut done = 0;
-        for chunk in bytes.chunks_exact(unit) {
-            let mut value = [0; 4];
-            value[..unit.min(4)].copy_from_slice(&chunk[..unit.min(4)]);
-            self.port_write(Cycle { memory, ticks }, port, width, u32::from_le_bytes(value));
-            done += 1;
-            if self.attention() {
-                break;
-            }
-        }
-        done
+    /// Repeated OUT of `bytes` (a whole number of `width` units) to one port: REP OUTS. Returns how
+    /// many units were taken at once. That may be none, when the device must be told the time of
+    /// each: then [`Bus::port_write`] takes the first.
+    fn port_write_block(&mut self, _: Cycle<'_>, _port: u16, _: Width, _bytes: &[u8]) -> usize {
+        0
     }
     /// Load from an address that is not memory.
     fn mmio_read(&mut self, cycle: Cycle<'_>, address: u64, width: Width) -> u64;

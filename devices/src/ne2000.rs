@@ -250,15 +250,20 @@ impl Ne2000 {
         whole
     }
 
-    /// Writes of the data port one after the other, each `unit` bytes wide. Returns how many bytes were
-    /// taken: whole units, and none when the port's width is another.
+    /// Writes of the data port one after the other, each `unit` bytes wide, up to the end of the
+    /// transfer. Returns how many bytes were taken: whole units, and none when the port's width is
+    /// another or no transfer goes on.
     pub fn data_write_block(&mut self, unit: usize, bytes: &[u8]) -> usize {
         if unit == 1 && self.state.data_configuration & 1 != 0 || unit > 4 || unit == 0 {
             return 0;
         }
-        let whole = bytes.len() / unit * unit;
+        let left = usize::from(self.state.remote_count);
+        let whole = (bytes.len() / unit).min(left.div_ceil(unit)) * unit;
         let mut rest = bytes.get(..whole).unwrap_or_default();
-        while !rest.is_empty() && self.state.remote_count != 0 && self.state.command >> 3 & 7 == 2 {
+        if self.state.command >> 3 & 7 != 2 {
+            return 0;
+        }
+        while !rest.is_empty() && self.state.remote_count != 0 {
             let n = self.remote_write_run(rest);
             rest = rest.get(n..).unwrap_or_default();
         }
@@ -977,7 +982,8 @@ mod tests {
             for bench in [&mut one, &mut other] {
                 remote(bench, address, count, 0x12);
             }
-            assert_eq!(one.device.data_write_block(2, &block), block.len());
+            let taken = one.device.data_write_block(2, &block);
+            assert_eq!(taken, block.len().min(usize::from(count).next_multiple_of(2)));
             for pair in block.chunks(2) {
                 other.write_wide(0x10, Width::Word, u32::from(pair[0]) | u32::from(pair[1]) << 8);
             }

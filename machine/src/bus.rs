@@ -846,43 +846,18 @@ impl Bus for Board {
 
     fn port_write_block(&mut self, cycle: Cycle<'_>, port: u16, access_width: CpuWidth, bytes: &[u8]) -> usize {
         let Cycle { memory, ticks } = cycle;
-        let unit = (access_width.bytes() as usize).min(4);
-        let mut done = 0;
-        if self.watch.is_none() && !bytes.is_empty() {
-            let route = self.route_of(port);
-            if let Some(channel) = pc::IDE_DATA.iter().position(|data| *data == port) {
-                let now = self.clock.time(ticks);
-                let (video, ram) = memory.split_video();
-                let mut master = BusMaster { ram, isa: Some(&mut self.dma) };
-                let mut access = Access { now, dma: &mut master, video };
-                self.chips.ide.advance(&mut access);
-                let whole = bytes.len() / unit * unit;
-                // A unit that the drive takes only in part is left to `port_write`.
-                done = self.chips.ide.data_write_block(&mut access, channel, &bytes[..whole]) / unit;
-                self.note_deadline(Chip::Ide, now);
-                self.accesses += 1;
-                self.after_access(memory, ticks);
-            } else if let Target::Chip(chip @ (Chip::Network | Chip::IsaNetwork), register) = route.target
-                && (0x10..=0x17).contains(&(register + (port - route.first)))
-            {
-                self.touch(chip, memory, ticks, |_, _| ());
-                let card = if chip == Chip::Network { &mut self.chips.network } else { &mut self.chips.isa_network };
-                done = card.data_write_block(unit, bytes) / unit;
-                self.accesses += 1;
-                self.after_access(memory, ticks);
-            }
-            if done != 0 {
-                return done;
-            }
+        let unit = access_width.bytes() as usize;
+        let route = self.route_of(port);
+        let Target::Chip(chip @ (Chip::Network | Chip::IsaNetwork), register) = route.target else { return 0 };
+        if self.watch.is_some() || !(0x10..=0x17).contains(&(register + (port - route.first))) {
+            return 0;
         }
-        for chunk in bytes.chunks_exact(unit) {
-            let mut value = [0; 4];
-            value[..unit].copy_from_slice(chunk);
-            self.port_write(Cycle { memory: &mut *memory, ticks }, port, access_width, u32::from_le_bytes(value));
-            done += 1;
-            if self.wants {
-                break;
-            }
+        self.touch(chip, memory, ticks, |_, _| ());
+        let card = if chip == Chip::Network { &mut self.chips.network } else { &mut self.chips.isa_network };
+        let done = card.data_write_block(unit, bytes) / unit;
+        if done != 0 {
+            self.accesses += 1;
+            self.after_access(memory, ticks);
         }
         done
     }

@@ -417,21 +417,20 @@ fn outs(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
         let part = &mut buffer[..(n * unit) as usize];
         if n > 1 && !c.down && core.load_known(i.mem.seg, from, part) {
             let ticks = core.ticks();
-            let done = core
-                .env
-                .bus
-                .port_write_block(Cycle { memory: core.env.memory, ticks }, port, c.width, part)
-                .clamp(1, n as usize) as u64;
-            c.advance(core, gpr::SI, done);
-            let more = c.left(core) != done;
-            c.count(core, done);
-            if !more {
-                return c.finish(core);
+            let cycle = Cycle { memory: core.env.memory, ticks };
+            let done = core.env.bus.port_write_block(cycle, port, c.width, part).min(n as usize) as u64;
+            if done != 0 {
+                c.advance(core, gpr::SI, done);
+                let more = c.left(core) != done;
+                c.count(core, done);
+                if !more {
+                    return c.finish(core);
+                }
+                if c.stops(core) || core.env.bus.attention() {
+                    return c.pause(core);
+                }
+                continue;
             }
-            if c.stops(core) || core.env.bus.attention() {
-                return c.pause(core);
-            }
-            continue;
         }
         let value = core.load(i.mem.seg, from, c.width).map_err(|f| c.late(core, f, &[gpr::SI], 1))?;
         let (bus, cycle) = core.cycle();
