@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// Real time between two looks at the limits while the guest is halted and nobody types.
 const LONGEST_WAIT: Duration = Duration::from_millis(50);
 /// The same while front ends wait for their events.
-const LONGEST_WAIT_SHOWN: Duration = Duration::from_millis(4);
+const LONGEST_WAIT_SHOWN: Duration = Duration::from_millis(8);
 /// Between two pictures.
 const FRAME: Duration = Duration::from_millis(16);
 /// Between two looks at what people do.
