@@ -80,6 +80,7 @@ fn folders_are_disks_and_media_change() {
 /// Debian puts itself on a new qcow2 disk, checks it, moves data over the network in both directions,
 /// and boots from what it made. `scripts/install-debian` is the long form of this.
 #[test]
+#[ignore = "takes minutes; run it with --run-ignored on an idle machine"]
 fn debian_moves_to_a_new_disk() {
     let Some(image) = guests::guest("debian.img") else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -133,10 +133,10 @@ pub fn qcow2(data: &[u8]) {
         }
     }
     assert!(*file.get() == before, "reading changed the image");
-    if source.once_in(4) {
-        if let Ok(mut image) = Qcow2::open_to_repair(Box::new(file.clone()), &mut |_| Ok(None)) {
-            let _ = image.repair();
-        }
+    if source.once_in(4)
+        && let Ok(mut image) = Qcow2::open_to_repair(Box::new(file.clone()), &mut |_| Ok(None))
+    {
+        let _ = image.repair();
     }
     if let Ok(mut image) = open(&file, true) {
         for _ in 0..6 {

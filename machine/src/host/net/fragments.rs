@@ -16,6 +16,9 @@ const LONGEST: usize = 65_535 - 20;
 /// Guest time for which the rest is waited for.
 const PATIENCE: u64 = 30_000_000_000;
 
+/// Nothing has come yet.
+const ALL: Range<usize> = 0..usize::MAX;
+
 type Key = (Ipv4Addr, Ipv4Addr, IpProtocol, u16);
 
 struct Partial {
@@ -41,7 +44,7 @@ impl Fragments {
                 if self.0.len() >= MOST {
                     self.0.pop_front();
                 }
-                self.0.push_back(Partial { key, since: now, payload: Vec::new(), holes: vec![0..usize::MAX] });
+                self.0.push_back(Partial { key, since: now, payload: Vec::new(), holes: vec![ALL] });
                 self.0.len() - 1
             }
         };
@@ -62,7 +65,7 @@ impl Partial {
     fn add(&mut self, start: usize, bytes: &[u8], last: bool) -> Option<bool> {
         let end = start + bytes.len();
         // All but the last are whole units of eight bytes.
-        if bytes.is_empty() || end > LONGEST || !last && bytes.len() % 8 != 0 {
+        if bytes.is_empty() || end > LONGEST || !last && !bytes.len().is_multiple_of(8) {
             return None;
         }
         let hole = self.holes.iter().position(|hole| hole.start <= start && end <= hole.end)?;
@@ -92,7 +95,7 @@ mod tests {
 
     fn partial() -> Partial {
         let key = (Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST, IpProtocol::Udp, 1);
-        Partial { key, since: Time::ZERO, payload: Vec::new(), holes: vec![0..usize::MAX] }
+        Partial { key, since: Time::ZERO, payload: Vec::new(), holes: vec![ALL] }
     }
 
     #[test]

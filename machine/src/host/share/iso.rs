@@ -217,7 +217,7 @@ impl<'a> Tree<'a> {
                 bytes.extend(parent.to_be_bytes());
             }
             bytes.extend(&folder.name);
-            if folder.name.len() % 2 != 0 {
+            if !folder.name.len().is_multiple_of(2) {
                 bytes.push(0);
             }
         }

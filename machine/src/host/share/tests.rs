@@ -155,7 +155,7 @@ fn nonsense_stays_inside() {
             entry[28..].copy_from_slice(&(next() % 40_000).to_le_bytes());
             disk.write(root + u64::from(next() % 16) * 32, &entry).unwrap();
             // Loops and wild numbers in the table.
-            let link = if next() % 2 == 0 { (next() % 8) as u16 } else { next() as u16 };
+            let link = if next().is_multiple_of(2) { (next() % 8) as u16 } else { next() as u16 };
             disk.write(table + u64::from(next() % 8) * 2, &link.to_le_bytes()).unwrap();
         }
         let _ = disk.flush();
