@@ -91,6 +91,10 @@ pub struct Counters {
     pub links: u64,
 }
 
+/// Most pages whose validity is remembered before everything is forgotten: a guest that maps the
+/// same code at ever new addresses uses no more memory than this.
+const MAX_CELLS: usize = 1 << 16;
+
 enum Work {
     Translate(u32, Arc<Unit>),
     Release(usize),
@@ -171,8 +175,9 @@ pub(crate) struct Upper {
     workshop: Workshop,
     regions: HashMap<u32, State>,
     next_region: u32,
-    /// By number; the first is none.
-    entries: Vec<Option<Entry>>,
+    /// By number; no number is used twice, because blocks of the interpreter may still name it.
+    entries: HashMap<u32, Entry>,
+    next_entry: u32,
     places: HashMap<Place, u32>,
     /// Regions that are being translated.
     wanted: HashMap<Place, u32>,
@@ -249,7 +254,8 @@ impl Upper {
             workshop,
             regions: HashMap::default(),
             next_region: 1,
-            entries: vec![None],
+            entries: HashMap::default(),
+            next_entry: 1,
             places: HashMap::default(),
             wanted: HashMap::default(),
             pages: HashMap::default(),
@@ -278,7 +284,7 @@ impl Upper {
         if world >= 255 {
             self.worlds.clear();
             self.stale = true;
-            for entry in self.entries.iter_mut().flatten() {
+            for entry in self.entries.values_mut() {
                 let next = self.worlds.len() as u64;
                 let p = &entry.place;
                 entry.world = *self.worlds.entry((p.mode, p.base, p.limit)).or_insert(next);
@@ -293,7 +299,7 @@ impl Upper {
     fn kill(&mut self, id: u32) {
         let Some(state) = self.regions.remove(&id) else { return };
         for number in &state.numbers {
-            let entry = self.entries[*number as usize].take();
+            let entry = self.entries.remove(number);
             if let Some(entry) = entry
                 && self.places.get(&entry.place) == Some(number)
             {
@@ -397,9 +403,10 @@ impl Upper {
             }
             let linear = (place.ip.wrapping_add(place.base) & 0xffff_ffff) / PAGE;
             let cell = self.cell(linear, place.page, place.mode.has(Mode::USER));
-            let entry = Some(Entry { region: ready.id, index: index as u64, place, world, code, cell });
-            let number = self.entries.len() as u32;
-            self.entries.push(entry);
+            let entry = Entry { region: ready.id, index: index as u64, place, world, code, cell };
+            let number = self.next_entry;
+            self.next_entry += 1;
+            self.entries.insert(number, entry);
             self.places.insert(place, number);
             numbers.push(number);
             install(&place, number);
@@ -412,7 +419,7 @@ impl Upper {
     /// Lets the exit that was taken last lead straight to the entry `number`.
     fn link(&mut self, number: u32) {
         let Some((region, exit, world)) = self.pending.take() else { return };
-        let Some(Some(entry)) = self.entries.get(number as usize) else { return };
+        let Some(entry) = self.entries.get(&number) else { return };
         let (place, code, index, to) = (entry.place, entry.code, entry.index, entry.region);
         let Some(from) = self.regions.get(&region) else { return };
         let slot = &from.slots[exit as usize];
@@ -461,6 +468,10 @@ impl Tier for Upper {
         if self.wanted.get(place).is_some_and(|id| self.regions.contains_key(id)) {
             return;
         }
+        if self.cells.len() >= MAX_CELLS {
+            self.forget_all();
+            self.cells.clear();
+        }
         let epoch = self.at;
         if let Some(region) = explore(place, known, self.threshold == 1, cpu, env) {
             self.order(region, env.memory, epoch, cpu.cpl == 3);
@@ -478,7 +489,7 @@ impl Tier for Upper {
         if self.pending.is_some() {
             self.link(number);
         }
-        let Some(Some(entry)) = self.entries.get(number as usize) else { return Native::None };
+        let Some(entry) = self.entries.get(&number) else { return Native::None };
         let (code, index, world, ip, cell) = (entry.code, entry.index, entry.world, entry.place.ip, entry.cell);
         let words = &mut env.tlb.tables().engine;
         if self.stale {
