@@ -37,6 +37,7 @@ const BOOT_SECTORS: [&str; 9] = ["text", "keys", "timer", "scancodes", "direct",
 
 fn main() {
     println!("cargo::rerun-if-changed=cpu");
+    println!("cargo::rerun-if-changed=devices");
     println!("cargo::rerun-if-changed=boot-sectors");
     println!("cargo::rerun-if-changed=demo");
     println!("cargo::rerun-if-changed=suite.toml");
@@ -47,6 +48,7 @@ fn main() {
     fs::write(out.join("demo.bin"), demo(&read("demo/demo.asm"))).expect("the build folder is writable");
     let start = read("cpu/include/start.asm");
     let end = read("cpu/include/end.asm");
+    let ports = read("devices/include/ports.asm");
     let mut table = String::from("&[\n");
     for entry in manifest.test.iter().filter(|entry| entry.bios.is_some()) {
         let path = format!("{}.asm", entry.name);
@@ -54,8 +56,10 @@ fn main() {
         let expect = entry.expect.as_str().unwrap_or_else(|| panic!("{}: `expect` is one text", entry.name));
         let short = entry.name.rsplit('/').next().unwrap_or(&entry.name);
         let name = format!("rom_name db '{short}', 0\n");
+        let ports = if entry.name.starts_with("devices/") { ports.as_str() } else { "" };
         let sources = [
             Source { name: "test-roms/cpu/include/start.asm", text: &start },
+            Source { name: "test-roms/devices/include/ports.asm", text: ports },
             Source { name: &path, text: &body },
             Source { name: "the ROM's name", text: &name },
             Source { name: "test-roms/cpu/include/end.asm", text: &end },

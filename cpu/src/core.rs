@@ -297,7 +297,7 @@ impl<'e> Core<'_, 'e> {
                 Some((page, _)) => self.may_touch_page(page, place, upto, access)?,
                 None => {
                     let physical = self.translate(place, access, user)?;
-                    self.may_touch(physical, upto, access)?;
+                    self.may_touch(place, physical, upto, access)?;
                 }
             }
             if last.wrapping_sub(at) < PAGE - at % PAGE {
@@ -306,9 +306,15 @@ impl<'e> Core<'_, 'e> {
             at = (at | (PAGE - 1)).wrapping_add(1);
         }
     }
-    /// Outside single-step mode, devices with side effects and stores to translated code are left
-    /// to it.
-    fn may_touch(&mut self, physical: u64, size: u64, access: Access) -> Result<(), Fault> {
+    /// Outside single-step mode, devices with side effects, watched bytes and stores to translated
+    /// code are left to it.
+    fn may_touch(&mut self, linear: u64, physical: u64, size: u64, access: Access) -> Result<(), Fault> {
+        if !self.env.tlb.watches.is_empty() && self.env.tlb.watches.covers(linear, size, access) {
+            if !self.env.stepping {
+                return Err(self.step());
+            }
+            self.env.tlb.watches.note(linear, size, access);
+        }
         if self.env.stepping {
             return Ok(());
         }
@@ -343,7 +349,7 @@ impl<'e> Core<'_, 'e> {
         mmu::note_data_access(self, linear, size, Access::Read);
         if linear % PAGE + size <= PAGE {
             let physical = self.translate(linear, Access::Read, user)?;
-            self.may_touch(physical, size, Access::Read)?;
+            self.may_touch(linear, physical, size, Access::Read)?;
             return Ok(self.physical_read(physical, width));
         }
         // The access crosses into the next page: translate both before reading either.
@@ -351,8 +357,8 @@ impl<'e> Core<'_, 'e> {
         let next = self.wrap_linear(linear.wrapping_add(first));
         let low = self.translate(linear, Access::Read, user)?;
         let high = self.translate(next, Access::Read, user)?;
-        self.may_touch(low, first, Access::Read)?;
-        self.may_touch(high, size - first, Access::Read)?;
+        self.may_touch(linear, low, first, Access::Read)?;
+        self.may_touch(next, high, size - first, Access::Read)?;
         let mut value = 0;
         for i in 0..size {
             let at = if i < first { low + i } else { high + (i - first) };
@@ -384,7 +390,7 @@ impl<'e> Core<'_, 'e> {
         mmu::note_data_access(self, linear, size, Access::Write);
         if linear % PAGE + size <= PAGE {
             let physical = self.translate(linear, Access::Write, user)?;
-            self.may_touch(physical, size, Access::Write)?;
+            self.may_touch(linear, physical, size, Access::Write)?;
             self.physical_write(physical, width, value);
             return Ok(());
         }
@@ -392,8 +398,8 @@ impl<'e> Core<'_, 'e> {
         let next = self.wrap_linear(linear.wrapping_add(first));
         let low = self.translate(linear, Access::Write, user)?;
         let high = self.translate(next, Access::Write, user)?;
-        self.may_touch(low, first, Access::Write)?;
-        self.may_touch(high, size - first, Access::Write)?;
+        self.may_touch(linear, low, first, Access::Write)?;
+        self.may_touch(next, high, size - first, Access::Write)?;
         for i in 0..size {
             let at = if i < first { low + i } else { high + (i - first) };
             self.physical_write(at, Width::Byte, value >> (8 * i) & 0xff);

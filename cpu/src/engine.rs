@@ -15,7 +15,8 @@ pub enum Exit {
     Attention,
     /// A triple fault: the processor is shut down.
     TripleFault,
-    /// An instruction breakpoint of the embedder is at the current instruction.
+    /// An instruction breakpoint of the embedder is at the current instruction, or the instruction
+    /// before it has touched watched bytes.
     Breakpoint,
 }
 

@@ -22,6 +22,7 @@ pub mod semantics;
 pub mod softfloat;
 pub mod state;
 pub mod tlb;
+pub mod watch;
 
 pub use bus::{Bus, Cycle};
 pub use engine::{Engine, Exit};

@@ -1,8 +1,8 @@
 //! Paging: linear to guest-physical addresses.
 
 use crate::core::{Access, Core, Fault};
-use crate::memory::{Backing, PAGE};
-use crate::state::{Mode, Width, cr0, cr4, efer};
+use crate::memory::{Backing, GuestMemory, PAGE};
+use crate::state::{CpuState, Mode, Width, cr0, cr4, efer};
 
 const P: u64 = 1 << 0;
 const RW: u64 = 1 << 1;
@@ -51,9 +51,59 @@ pub(crate) fn translate(core: &mut Core<'_, '_>, linear: u64, access: Access, us
     Ok(physical)
 }
 
-/// Whether a data breakpoint lies in the page of `linear`: such pages stay out of the TLB so that
+/// The guest-physical address behind `linear` by the page tables as they are, without a fault, an
+/// accessed bit or a look at permissions. `None` when no page is present.
+#[must_use]
+pub fn look_up(cpu: &CpuState, memory: &GuestMemory, linear: u64) -> Option<u64> {
+    let gate = |address: u64| {
+        let address = if cpu.a20 { address } else { address & !(1 << 20) };
+        address & (u64::MAX >> (64 - cpu.model.physical_bits()))
+    };
+    if !cpu.paging() {
+        return Some(gate(linear));
+    }
+    let entry = |at: u64, width: Width| {
+        let mut bytes = [0; 8];
+        memory.read(gate(at), &mut bytes[..width.bytes() as usize]);
+        Some(u64::from_le_bytes(bytes)).filter(|entry| entry & P != 0)
+    };
+    if cpu.cr4 & cr4::PAE == 0 {
+        let pde = entry((cpu.cr3 & 0xffff_f000) | (linear >> 22 & 0x3ff) << 2, Width::Dword)?;
+        if pde & PS != 0 && cpu.cr4 & cr4::PSE != 0 {
+            let high = if cpu.model.physical_bits() > 32 { (pde >> 13 & 0xf) << 32 } else { 0 };
+            return Some(gate(high | pde & 0xffc0_0000 | linear & 0x3f_ffff));
+        }
+        let pte = entry((pde & 0xffff_f000) | (linear >> 12 & 0x3ff) << 2, Width::Dword)?;
+        return Some(gate(pte & 0xffff_f000 | linear & 0xfff));
+    }
+    let (mut table, levels) = if cpu.msr.efer & efer::LMA != 0 {
+        (cpu.cr3 & 0x000f_ffff_ffff_f000, 4)
+    } else {
+        let pdpte = cpu.pdpte[(linear >> 30 & 3) as usize];
+        if pdpte & P == 0 {
+            return None;
+        }
+        (pdpte & 0x000f_ffff_ffff_f000, 2)
+    };
+    for level in (1..=levels).rev() {
+        let shift = 12 + 9 * (level - 1);
+        let entry = entry(table | (linear >> shift & 0x1ff) << 3, Width::Qword)?;
+        let address = entry & 0x000f_ffff_ffff_f000;
+        if level == 1 || level == 2 && entry & PS != 0 {
+            let mask = (1u64 << shift) - 1;
+            return Some(gate(address & !mask | linear & mask));
+        }
+        table = address;
+    }
+    None
+}
+
+/// Whether a data breakpoint or an embedder's watchpoint lies in the page of `linear`: such pages stay out of the TLB so that
 /// every access to them is seen.
 fn watched(core: &Core<'_, '_>, linear: u64) -> bool {
+    if !core.env.tlb.watches.is_empty() && core.env.tlb.watches.in_page(linear) {
+        return true;
+    }
     let dr7 = core.cpu.dr[7];
     if dr7 & 0xff == 0 {
         return false;

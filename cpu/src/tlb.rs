@@ -1,6 +1,7 @@
 //! The soft TLB: linear page to host page, with the permission to use it.
 
 use crate::memory::HostPage;
+use crate::watch::Watches;
 
 /// Entries of each half of a table.
 pub(crate) const ENTRIES: usize = 4096;
@@ -80,6 +81,8 @@ pub struct Tlb {
     pub misses: u64,
     /// Number of flushes.
     pub flushes: u64,
+    /// Pages with these never get in.
+    pub(crate) watches: Watches,
 }
 
 impl Default for Tlb {
@@ -114,6 +117,7 @@ impl Tlb {
             large: [0; 16],
             misses: 0,
             flushes: 0,
+            watches: Watches::default(),
         }
     }
     /// The tables, for native code and for the engine's own words.

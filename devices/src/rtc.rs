@@ -284,7 +284,10 @@ impl State {
                 date.year = century * 100 + date.year % 100;
             }
         }
+        // Setting the date leaves the weekday's register alone.
+        let shown = self.date().weekday() + self.weekday_offset % 7;
         self.base = date.seconds();
+        self.weekday_offset = (shown % 7 + 7 - self.date().weekday() % 7) % 7;
     }
     fn is_clock_byte(index: u8) -> bool {
         matches!(index, 0 | 2 | 4 | 6..=9 | CENTURY)

@@ -2,7 +2,9 @@
 //! it: deadlines, wires, requests to stop.
 
 use crate::clock::Clock;
+use crate::custom::{Attached, Extra};
 use crate::pc::{self, Chip, Chips, Fitting, VideoAdapter, map};
+use crate::probe::PortProbes;
 use cpu::bus::{Bus, Cycle};
 use cpu::memory::{Block, GuestMemory, RamPort};
 use cpu::state::Width as CpuWidth;
@@ -57,6 +59,8 @@ pub(crate) struct Roms {
 enum Target {
     Nobody,
     Chip(Chip, u16),
+    /// A device of the embedder's own, by number.
+    Extra(u8, u16),
     Dma(u16),
     PciConfig,
     CoprocessorClear,
@@ -70,11 +74,19 @@ struct Route {
     target: Target,
 }
 
+/// What answers in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Chip(Chip),
+    /// A device of the embedder's own, by number.
+    Extra(usize),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Window {
     first: u64,
     last: u64,
-    chip: Chip,
+    owner: Owner,
     window: u8,
 }
 
@@ -154,6 +166,8 @@ pub(crate) struct BoardState {
 /// Chips, wires and address decoders.
 pub(crate) struct Board {
     pub(crate) chips: Chips,
+    /// Devices of the embedder's own.
+    pub(crate) extras: Vec<Extra>,
     pub(crate) dma: DmaPair,
     pub(crate) wires: Wires,
     pub(crate) coprocessor: Line,
@@ -162,6 +176,7 @@ pub(crate) struct Board {
     video: VideoAdapter,
     pub(crate) state: BoardState,
     pub(crate) watch: Option<IoWatch>,
+    pub(crate) port_probes: PortProbes,
     pub(crate) unknown_ports: BTreeMap<u16, Unknown>,
     pub(crate) unknown_memory: BTreeMap<u64, Unknown>,
     /// Accesses to ports and device memory.
@@ -233,6 +248,7 @@ impl Board {
         let coprocessor = chips.pic.irq(pc::irq::COPROCESSOR);
         let mut board = Board {
             chips,
+            extras: Vec::new(),
             dma: DmaPair::new(),
             coprocessor,
             wires,
@@ -247,6 +263,7 @@ impl Board {
                 numeric_error: false,
             },
             watch: None,
+            port_probes: PortProbes::default(),
             unknown_ports: BTreeMap::new(),
             unknown_memory: BTreeMap::new(),
             accesses: 0,
@@ -285,6 +302,16 @@ impl Board {
     pub(crate) fn attach(&mut self, first: u16, ports: u16, chip: Chip, register: u16) {
         self.route(first, first.saturating_add(ports - 1), Target::Chip(chip, register));
     }
+    /// Puts devices of the embedder's own on the board. To be called before [`Board::seal`], behind
+    /// all that they may hide.
+    pub(crate) fn attach_extras(&mut self, extras: Vec<Extra>) {
+        for (index, extra) in extras.iter().enumerate() {
+            for (range, register) in &extra.ports {
+                self.route(*range.start(), *range.end(), Target::Extra(index as u8, *register));
+            }
+        }
+        self.extras = extras;
+    }
     /// Answers the direct-boot ROM.
     pub(crate) fn attach_direct_boot(&mut self) {
         self.route(pc::DIRECT_BOOT, pc::DIRECT_BOOT, Target::DirectBoot);
@@ -299,6 +326,9 @@ impl Board {
     pub(crate) fn reset(&mut self, memory: &mut GuestMemory, ticks: u64) {
         for &chip in Chip::ALL {
             self.chips.get(chip).reset();
+        }
+        for extra in &mut self.extras {
+            extra.device.reset();
         }
         self.dma.reset();
         self.coprocessor.set(false);
@@ -319,6 +349,7 @@ impl Board {
         for &chip in Chip::ALL {
             self.touch(chip, memory, ticks, |_, _| ());
         }
+        self.touch_extras(memory, ticks);
         self.wires.attention.raise();
         self.wants = true;
     }
@@ -343,6 +374,41 @@ impl Board {
         let result = action(device, &mut access);
         self.note_deadline(chip, now);
         result
+    }
+    /// As [`Board::touch`] for a device of the embedder's own.
+    pub(crate) fn touch_extra<R>(
+        &mut self,
+        index: usize,
+        memory: &mut GuestMemory,
+        ticks: u64,
+        action: impl FnOnce(&mut dyn Attached, &mut Access<'_>) -> R,
+    ) -> R {
+        let now = self.clock.time(ticks);
+        let extra = &mut self.extras[index];
+        let (_, ram) = memory.split_video();
+        let mut master = BusMaster { ram, isa: Some(&mut self.dma) };
+        let mut access = Access { now, dma: &mut master, video: &mut [] };
+        extra.device.advance(&mut access);
+        let result = action(&mut *extra.device, &mut access);
+        extra.deadline = match extra.device.next_event() {
+            Some(event) if event > now => self.clock.ticks_until(event),
+            Some(_) => 0,
+            None => u64::MAX,
+        };
+        if extra.deadline < self.horizon {
+            self.wants = true;
+        }
+        result
+    }
+    fn touch_extras(&mut self, memory: &mut GuestMemory, ticks: u64) {
+        for index in 0..self.extras.len() {
+            self.touch_extra(index, memory, ticks, |_, _| ());
+        }
+    }
+    /// After an embedder has changed a device of its own.
+    pub(crate) fn extra_changed(&mut self, index: usize, memory: &mut GuestMemory, ticks: u64) {
+        self.touch_extra(index, memory, ticks, |_, _| ());
+        self.settle(memory, ticks);
     }
     fn note_deadline(&mut self, chip: Chip, now: Time) {
         let deadline = match self.chips.look(chip).next_event() {
@@ -404,6 +470,7 @@ impl Board {
         for &chip in Chip::ALL {
             self.touch(chip, memory, ticks, |_, _| ());
         }
+        self.touch_extras(memory, ticks);
         self.settle(memory, ticks);
     }
 
@@ -419,11 +486,19 @@ impl Board {
                 *deadline = (*deadline).max(ticks + 1);
             }
         }
+        for index in 0..self.extras.len() {
+            if self.extras[index].deadline <= ticks {
+                self.touch_extra(index, memory, ticks, |_, _| ());
+                let deadline = &mut self.extras[index].deadline;
+                *deadline = (*deadline).max(ticks + 1);
+            }
+        }
         self.settle(memory, ticks);
     }
     /// The nearest deadline.
     pub(crate) fn next_deadline(&self) -> u64 {
-        self.deadlines.iter().copied().min().unwrap_or(u64::MAX)
+        let extras = self.extras.iter().map(|extra| extra.deadline);
+        self.deadlines.iter().copied().chain(extras).min().unwrap_or(u64::MAX)
     }
     /// The engine is about to run until `horizon`; what was asked so far has been seen.
     pub(crate) fn begin_run(&mut self, horizon: u64) {
@@ -488,18 +563,24 @@ impl Board {
         let low = ram.bytes().min(map::LOW_RAM_END);
         memory.unmap_all();
         self.windows.clear();
+        for (index, extra) in self.extras.iter().enumerate() {
+            for (window, &(first, last)) in extra.windows.iter().enumerate() {
+                self.windows.push(Window { first, last, owner: Owner::Extra(index), window: window as u8 });
+            }
+        }
         if self.video != VideoAdapter::None {
             self.windows.push(Window {
                 first: map::VIDEO,
                 last: map::OPTION_ROMS - 1,
-                chip: Chip::Vga,
+                owner: Owner::Chip(Chip::Vga),
                 window: devices::vga::LEGACY_WINDOW,
             });
         }
         // Device memory first: RAM wins where both decode, as the host bridge claims it first.
         for (bar, &(chip, _, window)) in layout.memory.iter().zip(pc::MEMORY_BARS) {
             if let Some(Bar::Memory { base, size }) = *bar {
-                self.windows.push(Window { first: base, last: base.saturating_add(size - 1), chip, window });
+                let last = base.saturating_add(size - 1);
+                self.windows.push(Window { first: base, last, owner: Owner::Chip(chip), window });
             }
         }
         if let Some(Bar::Memory { base, size }) = layout.framebuffer {
@@ -563,6 +644,9 @@ impl Board {
                 // Reads from ROM, writes to the RAM behind it: the bus sorts them out.
                 (false, true) => memory.unmap(start, size),
             }
+        }
+        for &(first, last) in self.extras.iter().flat_map(|extra| &extra.windows) {
+            memory.unmap(first, last - first + 1);
         }
     }
     /// Offset in video memory of what lies at A0000h, when that is plain memory.
@@ -634,6 +718,9 @@ impl Board {
                     device.port_io()?.read(access, register + offset, width)
                 })
             }
+            Target::Extra(index, register) => self.touch_extra(index.into(), memory, ticks, |device, access| {
+                device.port_io()?.read(access, register + offset, width)
+            }),
             Target::Dma(register) => {
                 // What has been played shows in the count.
                 self.touch(Chip::Sound, memory, ticks, |_, _| ());
@@ -675,6 +762,9 @@ impl Board {
                 }
                 taken
             }
+            Target::Extra(index, register) => self.touch_extra(index.into(), memory, ticks, |device, access| {
+                device.port_io()?.write(access, register + offset, width, value)
+            }),
             Target::Dma(register) => {
                 self.touch(Chip::Sound, memory, ticks, |_, _| ());
                 self.with_dma(memory, ticks, |dma, access| {
@@ -721,6 +811,13 @@ impl Board {
         if let Some(watch) = &mut self.watch {
             watch(&event);
         }
+        if self.port_probes.note(&event) {
+            self.wants = true;
+        }
+    }
+    /// Whether someone wants to know of each access.
+    fn is_watched(&self) -> bool {
+        self.watch.is_some() || !self.port_probes.is_empty()
     }
 }
 
@@ -757,7 +854,7 @@ impl Bus for Board {
             }
         };
         let value = value & access_width.mask() as u32;
-        if self.watch.is_some() {
+        if self.is_watched() {
             let time = self.clock.time(ticks);
             let bytes = width.bytes() as u8;
             let value = u64::from(value);
@@ -772,7 +869,7 @@ impl Bus for Board {
         self.accesses += 1;
         let width = width(access_width);
         let value = value & access_width.mask() as u32;
-        if self.watch.is_some() {
+        if self.is_watched() {
             let time = self.clock.time(ticks);
             let bytes = width.bytes() as u8;
             let value = u64::from(value);
@@ -799,7 +896,7 @@ impl Bus for Board {
         let unit = access_width.bytes() as usize;
         let mut done = 0;
         if let Some(channel) = pc::IDE_DATA.iter().position(|data| *data == port)
-            && self.watch.is_none()
+            && !self.is_watched()
             && unit <= 4
         {
             let now = self.clock.time(ticks);
@@ -821,7 +918,7 @@ impl Bus for Board {
         let route = self.route_of(port);
         if let Target::Chip(chip @ (Chip::Network | Chip::IsaNetwork), register) = route.target
             && (0x10..=0x17).contains(&(register + (port - route.first)))
-            && self.watch.is_none()
+            && !self.is_watched()
             && !buffer.is_empty()
         {
             self.touch(chip, memory, ticks, |_, _| ());
@@ -869,9 +966,14 @@ impl Bus for Board {
         let value = match self.window(address) {
             Some(window) => {
                 let offset = address - window.first;
-                let value = self.touch(window.chip, memory, ticks, |device, access| {
-                    device.mmio()?.read(access, window.window, offset, width)
-                });
+                let value = match window.owner {
+                    Owner::Chip(chip) => self.touch(chip, memory, ticks, |device, access| {
+                        device.mmio()?.read(access, window.window, offset, width)
+                    }),
+                    Owner::Extra(index) => self.touch_extra(index, memory, ticks, |device, access| {
+                        device.mmio()?.read(access, window.window, offset, width)
+                    }),
+                };
                 self.after_access(memory, ticks);
                 value
             }
@@ -887,7 +989,7 @@ impl Bus for Board {
             count.reads += 1;
         }
         let value = value.unwrap_or(u64::MAX) & access_width.mask();
-        if self.watch.is_some() {
+        if self.is_watched() {
             let time = self.clock.time(ticks);
             let bytes = width.bytes() as u8;
             self.watch(IoEvent { time, address, is_port: false, is_write: false, bytes, value });
@@ -899,7 +1001,7 @@ impl Bus for Board {
         let Cycle { memory, ticks } = cycle;
         self.accesses += 1;
         let width = width(access_width);
-        if self.watch.is_some() {
+        if self.is_watched() {
             let time = self.clock.time(ticks);
             let bytes = width.bytes() as u8;
             self.watch(IoEvent { time, address, is_port: false, is_write: true, bytes, value });
@@ -907,10 +1009,15 @@ impl Bus for Board {
         let taken = match self.window(address) {
             Some(window) => {
                 let offset = address - window.first;
-                let taken = self.touch(window.chip, memory, ticks, |device, access| {
-                    device.mmio()?.write(access, window.window, offset, width, value)
-                });
-                if window.window == devices::vga::REGISTER_WINDOW && window.chip == Chip::Vga {
+                let taken = match window.owner {
+                    Owner::Chip(chip) => self.touch(chip, memory, ticks, |device, access| {
+                        device.mmio()?.write(access, window.window, offset, width, value)
+                    }),
+                    Owner::Extra(index) => self.touch_extra(index, memory, ticks, |device, access| {
+                        device.mmio()?.write(access, window.window, offset, width, value)
+                    }),
+                };
+                if window.window == devices::vga::REGISTER_WINDOW && window.owner == Owner::Chip(Chip::Vga) {
                     self.follow_display(memory);
                 }
                 self.after_access(memory, ticks);

@@ -3,6 +3,7 @@
 use cpu::engine::{Engine, Exit};
 use cpu::interpreter::{Interpreter, Tracer};
 use cpu::memory::GuestMemory;
+use cpu::watch::{Watch, WatchHit};
 use cpu::{Bus, CpuState};
 
 /// Which interpreter or translator runs the processor.
@@ -27,8 +28,14 @@ pub struct JitSettings {
     pub memory: Option<u64>,
 }
 
-/// The engine of a machine.
-pub(crate) enum Processor {
+/// The engine of a machine, and what an embedder wants to be told of.
+pub(crate) struct Processor {
+    engine: Kind,
+    /// The engine stops at probes: only the interpreter knows how to.
+    is_probed: bool,
+}
+
+enum Kind {
     Interpreter(Box<Interpreter>),
     #[cfg(all(feature = "jit", target_os = "linux", target_arch = "x86_64"))]
     Jit(Box<jit::Translator>),
@@ -47,17 +54,17 @@ impl Processor {
                 all.memory = usize::try_from(memory).unwrap_or(all.memory);
             }
             if let Ok(translator) = jit::Translator::new(&all) {
-                return Processor::Jit(Box::new(translator));
+                return Processor { engine: Kind::Jit(Box::new(translator)), is_probed: false };
             }
         }
         let _ = (kind, settings);
-        Processor::Interpreter(Box::default())
+        Processor { engine: Kind::Interpreter(Box::default()), is_probed: false }
     }
     fn engine(&mut self) -> &mut dyn Engine {
-        match self {
-            Processor::Interpreter(interpreter) => &mut **interpreter,
+        match &mut self.engine {
+            Kind::Interpreter(interpreter) => &mut **interpreter,
             #[cfg(all(feature = "jit", target_os = "linux", target_arch = "x86_64"))]
-            Processor::Jit(translator) => &mut **translator,
+            Kind::Jit(translator) => &mut **translator,
         }
     }
     pub(crate) fn run(
@@ -67,32 +74,55 @@ impl Processor {
         bus: &mut dyn Bus,
         budget: u64,
     ) -> (Exit, u64) {
+        if self.is_probed {
+            return self.interpreter_mut().run(cpu, memory, bus, budget);
+        }
         self.engine().run(cpu, memory, bus, budget)
+    }
+    /// Stops at these linear addresses and behind accesses to these ranges from now on.
+    pub(crate) fn set_probes(&mut self, breakpoints: Vec<u64>, watches: Vec<Watch>) {
+        let is_probed = !breakpoints.is_empty() || !watches.is_empty();
+        if !is_probed && !self.is_probed {
+            return;
+        }
+        self.is_probed = is_probed;
+        let interpreter = self.interpreter_mut();
+        interpreter.set_breakpoints(&breakpoints);
+        interpreter.set_watches(watches);
+        // Translated code has not heard of what the interpreter alone has run, nor of probes.
+        self.forget();
+    }
+    /// The accesses to watched ranges since the last call.
+    pub(crate) fn take_watch_hits(&mut self) -> Vec<WatchHit> {
+        if self.is_probed { self.interpreter_mut().take_watch_hits() } else { Vec::new() }
     }
     pub(crate) fn forget(&mut self) {
         self.engine().forget();
     }
     pub(crate) fn name(&self) -> &'static str {
-        match self {
-            Processor::Interpreter(interpreter) => interpreter.name(),
+        match &self.engine {
+            Kind::Interpreter(interpreter) => interpreter.name(),
             #[cfg(all(feature = "jit", target_os = "linux", target_arch = "x86_64"))]
-            Processor::Jit(translator) => translator.name(),
+            Kind::Jit(translator) => translator.name(),
         }
     }
     /// The interpreter, or the translator's first tier.
     pub(crate) fn interpreter(&self) -> &Interpreter {
-        match self {
-            Processor::Interpreter(interpreter) => interpreter,
+        match &self.engine {
+            Kind::Interpreter(interpreter) => interpreter,
             #[cfg(all(feature = "jit", target_os = "linux", target_arch = "x86_64"))]
-            Processor::Jit(translator) => translator.interpreter(),
+            Kind::Jit(translator) => translator.interpreter(),
+        }
+    }
+    fn interpreter_mut(&mut self) -> &mut Interpreter {
+        match &mut self.engine {
+            Kind::Interpreter(interpreter) => interpreter,
+            #[cfg(all(feature = "jit", target_os = "linux", target_arch = "x86_64"))]
+            Kind::Jit(translator) => translator.interpreter_mut(),
         }
     }
     pub(crate) fn set_tracer(&mut self, tracer: Option<Tracer>) {
-        match self {
-            Processor::Interpreter(interpreter) => interpreter.set_tracer(tracer),
-            #[cfg(all(feature = "jit", target_os = "linux", target_arch = "x86_64"))]
-            Processor::Jit(translator) => translator.interpreter_mut().set_tracer(tracer),
-        }
+        self.interpreter_mut().set_tracer(tracer);
     }
     /// What has been done so far, as lines for a reader. `retired` instructions were run in all.
     pub(crate) fn statistics(&self, retired: u64) -> String {
@@ -104,13 +134,13 @@ impl Processor {
              instructions run alone: {}\ninterrupts and exceptions: {}\nTLB misses: {misses}\nTLB flushes: {flushes}\n",
             counters.blocks, counters.decoded, counters.invalidated, counters.stepped, counters.interrupts
         );
-        match self {
-            Processor::Interpreter(_) => {
+        match &self.engine {
+            Kind::Interpreter(_) => {
                 let _ = retired;
                 lines
             }
             #[cfg(all(feature = "jit", target_os = "linux", target_arch = "x86_64"))]
-            Processor::Jit(translator) => {
+            Kind::Jit(translator) => {
                 let c = translator.counters();
                 let share = 100.0 * c.native as f64 / retired.max(1) as f64;
                 format!(

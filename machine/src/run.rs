@@ -2,10 +2,12 @@
 
 use crate::bus::{Board, IoWatch, Roms, Unknown};
 use crate::clock::{self, Clock};
+use crate::custom::{self, Attachment};
 use crate::engine::{EngineKind, JitSettings, Processor};
 use crate::input::{self, KeyCode, Typing};
 use crate::loader::{self, LoadError, MemoryLayout, Payload, Plan};
 use crate::pc::{self, Chip, Fitting, VideoAdapter, cmos};
+use crate::probe::{Hit, Probes};
 use crate::trace::{self, FaultReport, TraceOptions};
 use cpu::engine::Exit;
 use cpu::flags::bits;
@@ -63,8 +65,8 @@ pub enum Stop {
     Hang,
     /// The guest reset the machine and [`Builder::no_reboot`] was asked for.
     Reset,
-    /// An embedder's breakpoint.
-    Breakpoint,
+    /// A probe of the embedder: see [`Machine::add_breakpoint`].
+    Breakpoint(Hit),
 }
 
 /// Why a machine cannot be built.
@@ -96,7 +98,10 @@ pub enum BuildError {
     /// The kernel.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// No firmware at all.
+    /// A device of the embedder's own.
+    #[error("{0}")]
+    Device(String),
+    /// No firmware at all, built without the feature `firmware`.
     #[error("no BIOS: give one")]
     NoBios,
 }
@@ -109,7 +114,7 @@ enum IdeDrive {
     Cdrom(Medium),
 }
 
-/// A machine to be built. All settings have defaults, except that there must be a BIOS.
+/// A machine to be built. All settings have defaults.
 pub struct Builder {
     memory: u64,
     video_memory: u64,
@@ -130,8 +135,17 @@ pub struct Builder {
     date: DateTime,
     networks: Vec<NetworkCard>,
     option_roms: Vec<Vec<u8>>,
+    devices: Vec<Attachment>,
     no_reboot: bool,
     reset_on_triple_fault: bool,
+}
+
+/// The firmware that is built in: system BIOS and video BIOS.
+fn built_in() -> Option<(Vec<u8>, Vec<u8>)> {
+    #[cfg(feature = "firmware")]
+    return Some((bios::SYSTEM.to_vec(), bios::VGA.to_vec()));
+    #[cfg(not(feature = "firmware"))]
+    None
 }
 
 /// Where a network card is plugged in.
@@ -178,6 +192,7 @@ impl Default for Builder {
             date: DateTime::DEFAULT,
             networks: Vec::new(),
             option_roms: Vec::new(),
+            devices: Vec::new(),
             no_reboot: false,
             reset_on_triple_fault: false,
         }
@@ -222,7 +237,8 @@ impl Builder {
         self.rate = instructions;
         self
     }
-    /// The system BIOS, mapped below 4 GiB and its end below 1 MiB.
+    /// The system BIOS, mapped below 4 GiB and its end below 1 MiB. Without one the machine has the built-in one, which
+    /// needs a 386 or later, and for its display the built-in VGA BIOS.
     #[must_use]
     pub fn bios(mut self, image: Vec<u8>) -> Builder {
         self.bios = Some(image);
@@ -305,6 +321,12 @@ impl Builder {
         self.option_roms.push(image);
         self
     }
+    /// A device of the embedder's own: see [`crate::custom`].
+    #[must_use]
+    pub fn device(mut self, device: Attachment) -> Builder {
+        self.devices.push(device);
+        self
+    }
     /// Stop instead of resetting.
     #[must_use]
     pub fn no_reboot(mut self, stop: bool) -> Builder {
@@ -323,11 +345,13 @@ impl Builder {
     /// # Errors
     /// See [`BuildError`].
     pub fn build(self) -> Result<Machine, BuildError> {
-        let bios = self.bios.ok_or(BuildError::NoBios)?;
+        let own = if self.bios.is_none() { built_in() } else { None };
+        let (own_bios, own_video_bios) = own.unzip();
+        let bios = self.bios.or(own_bios).ok_or(BuildError::NoBios)?;
         if !bios.len().is_power_of_two() || !(0x1_0000..=16 << 20).contains(&bios.len()) {
             return Err(BuildError::BiosSize(bios.len()));
         }
-        let mut video_bios = self.video_bios.unwrap_or_default();
+        let mut video_bios = self.video_bios.or(own_video_bios).unwrap_or_default();
         if self.video == VideoAdapter::None {
             video_bios.clear();
         }
@@ -395,6 +419,8 @@ impl Builder {
                 }
             }
         }
+        let extras = custom::make(&board, self.devices)?;
+        board.attach_extras(extras);
         board.seal();
 
         let mut floppy_types = 0;
@@ -422,6 +448,9 @@ impl Builder {
             engine,
             plan,
             typing: Typing::default(),
+            probes: Probes::default(),
+            #[cfg(feature = "gdb")]
+            gdb: crate::gdb::Session::default(),
             no_reboot: self.no_reboot,
             reset_on_triple_fault: self.reset_on_triple_fault,
             resets: 0,
@@ -580,6 +609,9 @@ pub struct Machine {
     pub(crate) engine: Processor,
     plan: Option<Plan>,
     pub(crate) typing: Typing,
+    pub(crate) probes: Probes,
+    #[cfg(feature = "gdb")]
+    pub(crate) gdb: crate::gdb::Session,
     no_reboot: bool,
     reset_on_triple_fault: bool,
     resets: u64,
@@ -692,7 +724,12 @@ impl Machine {
             let (exit, _) = self.engine.run(&mut self.cpu, &mut self.memory, &mut self.board, budget);
             match exit {
                 Exit::BudgetSpent | Exit::Attention => {}
-                Exit::Breakpoint => return Stop::Breakpoint,
+                Exit::Breakpoint => {
+                    if let Some(stop) = self.meet_probes(true) {
+                        return stop;
+                    }
+                    continue;
+                }
                 Exit::Halted => {
                     if let Some(stop) = self.rest(deadline.min(limit)) {
                         return stop;
@@ -705,6 +742,11 @@ impl Machine {
                     }
                     self.soft_reset();
                 }
+            }
+            if self.board.port_probes.has_hits()
+                && let Some(stop) = self.meet_probes(false)
+            {
+                return stop;
             }
         }
     }

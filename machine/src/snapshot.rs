@@ -70,6 +70,9 @@ impl Machine {
         for chip in Chip::ALL {
             add(&self.board.chips.look(*chip).save().0);
         }
+        for extra in &self.board.extras {
+            add(&extra.device.save().0);
+        }
         add(&self.board.dma.save().0);
         add(&postcard::to_allocvec(&self.board.state).unwrap_or_default());
         hash.digest128()
@@ -98,6 +101,7 @@ impl Machine {
                 let chip = self.board.chips.look(*chip);
                 (chip.name().to_owned(), chip.save())
             })
+            .chain(self.board.extras.iter().map(|extra| (extra.device.name().to_owned(), extra.device.save())))
             .collect();
         let saved = SavedMachine {
             cpu: self.settled(),
@@ -128,12 +132,13 @@ impl Machine {
         };
         same("bytes of RAM", saved.ram, ram.bytes())?;
         same("bytes of video memory", saved.video, video.bytes())?;
-        same("chips", saved.chips.len() as u64, Chip::ALL.len() as u64)?;
+        same("chips", saved.chips.len() as u64, (Chip::ALL.len() + self.board.extras.len()) as u64)?;
         let total = (ram.bytes() + video.bytes()) / PAGE;
         if saved.pages.iter().any(|(index, page)| u64::from(*index) >= total || page.len() != PAGE as usize) {
             return Err(SnapshotError::Malformed);
         }
-        let names = Chip::ALL.iter().map(|chip| self.board.chips.look(*chip).name());
+        let extras = self.board.extras.iter().map(|extra| extra.device.name());
+        let names = Chip::ALL.iter().map(|chip| self.board.chips.look(*chip).name()).chain(extras);
         if !names.eq(saved.chips.iter().map(|(name, _)| name.as_str())) {
             return Err(SnapshotError::Malformed);
         }
@@ -141,6 +146,10 @@ impl Machine {
         cpu.adopt(saved.cpu)?;
         for (chip, (name, state)) in Chip::ALL.iter().zip(&saved.chips) {
             let result = self.board.chips.get(*chip).restore(state);
+            result.map_err(|source| SnapshotError::Chip { chip: name.clone(), source })?;
+        }
+        for (extra, (name, state)) in self.board.extras.iter_mut().zip(saved.chips.iter().skip(Chip::ALL.len())) {
+            let result = extra.device.restore(state);
             result.map_err(|source| SnapshotError::Chip { chip: name.clone(), source })?;
         }
         let result = self.board.dma.restore(&saved.dma);

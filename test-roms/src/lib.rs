@@ -3,7 +3,7 @@
 //!
 //! Each ROM takes the place of the system BIOS, tests one subject, writes a line beginning with
 //! `PASS` or `FAIL` to the debug console (port E9h) and ends by a write to the exit port (F4h).
-//! The sources are in `cpu/`, what each must print in `suite.toml`, a suite for `beigebox test`.
+//! The sources are in `cpu/` (the processor) and `devices/` (the board's chips), what each must print in `suite.toml`, a suite for `beigebox test`.
 //! [`demo`] is a guest for people.
 //!
 //! The boot sectors are in `boot-sectors/`. Each ends by writing 10h to the exit port, with its
@@ -12,7 +12,7 @@
 /// A ROM and its verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rom {
-    /// `cpu/` and the subject.
+    /// `cpu/` or `devices/`, and the subject.
     pub name: &'static str,
     /// The system BIOS image, 64 KiB.
     pub image: &'static [u8],

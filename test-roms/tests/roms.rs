@@ -1,12 +1,15 @@
 //! Every ROM on every engine.
 
-use beigebox::{EngineKind, Machine, Stop};
+use beigebox::{EngineKind, Machine, MemoryStorage, Stop};
 
 /// More guest time than any ROM needs.
 const LIMIT: u64 = 20_000_000_000;
 
 fn run(rom: &test_roms::Rom, engine: EngineKind) -> (Stop, String) {
-    let builder = Machine::builder().bios(rom.image.to_vec()).memory(64 << 20).engine(engine);
+    let mut builder = Machine::builder().bios(rom.image.to_vec()).memory(64 << 20).engine(engine);
+    if rom.name == "devices/ide" {
+        builder = builder.disk(Box::new(MemoryStorage::new(test_roms::demo())));
+    }
     let mut machine = builder.reset_on_triple_fault(rom.resets).build().expect("the image is a BIOS");
     let stop = machine.run_for(LIMIT);
     (stop, String::from_utf8_lossy(&machine.debug_output()).into_owned())

@@ -125,7 +125,11 @@ impl Course {
     }
     /// Whether the rest has to wait: the budget is used up, or a debug trap is due.
     fn stops(&self, core: &Core<'_, '_>) -> bool {
-        core.env.remaining < 0 || self.trapped || self.awaited || core.cpu.pending_debug != 0
+        core.env.remaining < 0
+            || self.trapped
+            || self.awaited
+            || core.cpu.pending_debug != 0
+            || core.env.tlb.watches.has_hits()
     }
     /// All done: the instruction itself was paid for when its block began.
     fn finish(&self, core: &mut Core<'_, '_>) -> Result<(), Fault> {

@@ -17,6 +17,7 @@ use crate::memory::{Backing, CodeWrite, GuestMemory, HostPage, PAGE};
 use crate::model::Model;
 use crate::state::{Activity, CpuState, Exception, Mode, Seg, Shadow};
 use crate::tlb::Tlb;
+use crate::watch::{Watch, WatchHit};
 pub use handlers::Ways;
 use handlers::{Chain, FUEL, Target, run_chains};
 use tier::{Alone, Native, Place, Tier};
@@ -154,6 +155,10 @@ pub struct Interpreter {
     trail_at: usize,
     exceptions: Vec<(u8, Option<u32>, u16, u64)>,
     tracer: Option<Tracer>,
+    /// Linear addresses of the embedder's breakpoints, sorted. No block goes over one or begins at one.
+    breakpoints: Vec<u64>,
+    /// The breakpoint that was reported last, and when: at that moment it is passed.
+    passed: (u64, u64),
 }
 
 impl Default for Interpreter {
@@ -167,6 +172,11 @@ enum Next {
     Run,
     Step,
     Return(Exit),
+}
+
+fn linear_ip(cpu: &CpuState, ip: u64) -> u64 {
+    let linear = cpu.segment(Seg::Cs).base.wrapping_add(ip);
+    if cpu.mode.has(Mode::LONG) { linear } else { linear & 0xffff_ffff }
 }
 
 fn is_software_interrupt(mnemonic: Mnemonic) -> bool {
@@ -200,6 +210,8 @@ impl Interpreter {
             trail_at: 0,
             exceptions: Vec::new(),
             tracer: None,
+            breakpoints: Vec::new(),
+            passed: (0, u64::MAX),
         }
     }
     /// What has been done so far.
@@ -215,6 +227,34 @@ impl Interpreter {
     /// Runs one instruction at a time and tells `tracer` about each; `None` goes back to full speed.
     pub fn set_tracer(&mut self, tracer: Option<Tracer>) {
         self.tracer = tracer;
+    }
+    /// Stops before each instruction at one of these linear addresses: [`Engine::run`] returns
+    /// [`Exit::Breakpoint`], and passes that instruction when it is called again at the same moment.
+    pub fn set_breakpoints(&mut self, addresses: &[u64]) {
+        self.breakpoints = addresses.to_vec();
+        self.breakpoints.sort_unstable();
+        self.forget();
+    }
+    /// Stops behind each instruction that touches one of these ranges.
+    pub fn set_watches(&mut self, ranges: Vec<Watch>) {
+        self.tlb.get_or_insert_default().watches.set(ranges);
+        self.forget();
+    }
+    /// What the last instructions have touched of the watched ranges.
+    pub fn take_watch_hits(&mut self) -> Vec<WatchHit> {
+        self.tlb.as_mut().map(|tlb| tlb.watches.take_hits()).unwrap_or_default()
+    }
+    fn is_breakpoint(&self, cpu: &CpuState, ip: u64) -> bool {
+        !self.breakpoints.is_empty() && self.breakpoints.binary_search(&linear_ip(cpu, ip)).is_ok()
+    }
+    /// Whether to stop before the instruction at hand.
+    fn meets_breakpoint(&mut self, cpu: &CpuState, ticks: u64) -> bool {
+        let now = (linear_ip(cpu, cpu.rip), ticks);
+        if now == self.passed || !self.is_breakpoint(cpu, cpu.rip) {
+            return false;
+        }
+        self.passed = now;
+        true
     }
     /// The last control transfers that were not direct jumps between known blocks: CS selector and
     /// IP of the code that was entered, oldest first.
@@ -399,6 +439,9 @@ impl Interpreter {
         let linear = core.wrap_linear(core.cpu.segment(Seg::Cs).base.wrapping_add(ip));
         let f = fetch(&mut core, ip)?;
         let Some((page, offset)) = f.first else { return Ok(None) };
+        if self.is_breakpoint(core.cpu, ip) {
+            return Ok(None);
+        }
         let cs = core.cpu.segment(Seg::Cs);
         let key = Place { page, offset, mode, limit: cs.limit, ip, base: cs.base };
         if let Some(&index) = self.map.get(&key) {
@@ -451,7 +494,7 @@ impl Interpreter {
             {
                 break;
             }
-            if at.wrapping_sub(ip) >= in_segment {
+            if at.wrapping_sub(ip) >= in_segment || self.is_breakpoint(core.cpu, at) {
                 break;
             }
         }
@@ -533,6 +576,9 @@ impl Interpreter {
     /// Looks at everything that can stand between two instructions.
     fn look<T: Tier>(&mut self, tier: &mut T, cpu: &mut CpuState, env: &mut Env<'_>) -> Next {
         loop {
+            if env.tlb.watches.has_hits() {
+                return Next::Return(Exit::Breakpoint);
+            }
             if env.flush_code {
                 env.flush_code = false;
                 match env.flushed_page.take() {
@@ -581,6 +627,11 @@ impl Interpreter {
             }
             if cpu.activity == Activity::Halted {
                 return Next::Return(Exit::Halted);
+            }
+            if !self.breakpoints.is_empty()
+                && self.meets_breakpoint(cpu, env.end_ticks.wrapping_sub(env.remaining as u64))
+            {
+                return Next::Return(Exit::Breakpoint);
             }
             if cpu.shadow != Shadow::None || debug::needs_stepping(cpu) || self.tracer.is_some() {
                 return Next::Step;

@@ -15,6 +15,7 @@ mod runner;
 mod screens;
 mod script;
 mod settings;
+mod signals;
 mod sink;
 mod sound;
 mod terminal;

@@ -288,6 +288,13 @@ pub(crate) struct Run {
     /// Print numbers about the run at the end, and the hash of its state.
     #[arg(long, help_heading = "Looking inside")]
     pub(crate) stats: bool,
+    /// Serve GDB here: tcp:PORT (of this host only), tcp:ADDRESS:PORT or unix:PATH. Whoever connects
+    /// owns the guest.
+    #[arg(long, value_name = "ADDRESS", value_parser = values::gdb, help_heading = "Looking inside")]
+    pub(crate) gdb: Option<beigebox::gdb::Address>,
+    /// Run nothing before a debugger has come and says so.
+    #[arg(long, help_heading = "Looking inside")]
+    pub(crate) gdb_wait: bool,
     /// Trace: insn, int, io, with commas between them.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT", help_heading = "Looking inside")]
     pub(crate) trace: Vec<Trace>,

@@ -380,7 +380,14 @@ impl Translation {
                 }
             }
             "nic" | "net" | "netdev" => self.network(name, &text),
-            "s" | "gdb" | "S" => return Err(bad(format!("-{name}: there is no GDB server"))),
+            "s" => self.set("gdb", "tcp:1234"),
+            "gdb" => {
+                // Who listens, and that nobody waits, goes without saying here.
+                let place = text.split(',').next().unwrap_or_default();
+                values::gdb(place).map_err(|problem| bad(format!("-gdb {text}: {problem}")))?;
+                self.set("gdb", place);
+            }
+            "S" => self.switch("gdb-wait"),
             "daemonize" => return Err(bad("-daemonize: use the shell's `&`")),
             "version" => self.parsed.print = Some(version()),
             "h" | "help" => self.parsed.print = Some(help()),

@@ -7,8 +7,9 @@ use crate::script::{self, Action, Rule, When};
 use crate::sink::Sink;
 use crate::sound::{Sound, SoundTo};
 use crate::values::{Date, Stream, Vnc};
-use crate::{Failure, code, console};
+use crate::{Failure, code, console, signals};
 use beigebox::clock::Pace;
+use beigebox::gdb::{self, Ran};
 use beigebox::golden::Golden;
 use beigebox::host::{self, Mode};
 use beigebox::loader::{self, ImageKind, Module, Payload};
@@ -19,6 +20,7 @@ use beigebox::{
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -63,10 +65,14 @@ pub(crate) fn run(mut options: Run) -> Result<u8, Failure> {
         sound: Sound::open(&options.sound, &mut machine)?,
         next_picture: 0,
         mode: mode(&options),
+        gdb: None,
+        interrupted: Arc::default(),
     };
+    signals::raise(&session.interrupted)?;
     if follows_host {
         session.pace = Some(Pace::starting(machine.now()));
     }
+    session.gdb = serve_gdb(&options)?;
     let started = Instant::now();
     let outcome = session.drive(&mut machine, &options, started);
     console::restore();
@@ -79,6 +85,10 @@ pub(crate) fn run(mut options: Run) -> Result<u8, Failure> {
         End::Panic(text) => {
             eprintln!("beigebox: the guest says `{text}` (--panic-text)");
             code::PANIC
+        }
+        End::Signal => {
+            eprintln!("beigebox: stopped by a signal");
+            code::INTERRUPTED
         }
         End::Limit(limit) => {
             eprintln!("beigebox: {limit} is used up");
@@ -208,6 +218,21 @@ fn serve(vnc: &Vnc, name: &str) -> Result<vnc::Server, Failure> {
     Ok(server)
 }
 
+fn serve_gdb(options: &Run) -> Result<Option<gdb::Server>, Failure> {
+    let Some(address) = &options.gdb else { return Ok(None) };
+    let failure = |error: std::io::Error| Failure::new(code::IO, format!("--gdb {address}: {error}"));
+    let mut server = gdb::Server::listen(address).map_err(failure)?;
+    let place = server.address().map_err(failure)?.to_string();
+    eprintln!(
+        "beigebox: GDB on {place}: `target remote {}`",
+        place.trim_start_matches("tcp:").trim_start_matches("unix:")
+    );
+    if options.gdb_wait {
+        server.wait_for_debugger();
+    }
+    Ok(Some(server))
+}
+
 fn pictures(options: &Run) -> Result<Vec<Golden>, Failure> {
     let bad = |text: &str, problem| Failure::new(code::MISSING, format!("`--exit-on-picture {text}`: {problem}"));
     options.exit_on_picture.iter().map(|text| script::picture(text).map_err(|problem| bad(text, problem))).collect()
@@ -222,6 +247,7 @@ enum End {
     /// The person at the terminal ended it.
     Quit,
     Limit(&'static str),
+    Signal,
     Stop(Stop),
 }
 
@@ -249,7 +275,7 @@ fn verdict(stop: &Stop, options: &Run) -> u8 {
             eprintln!("beigebox: the guest reset the machine and gave no verdict");
             code::EXPECTATION
         }
-        Stop::PowerOff | Stop::Reset | Stop::Done | Stop::Breakpoint => {
+        Stop::PowerOff | Stop::Reset | Stop::Done | Stop::Breakpoint(_) => {
             if quiet != code::PASS {
                 let what = if *stop == Stop::Reset { "reset the machine" } else { "switched the machine off" };
                 eprintln!("beigebox: the guest {what} before what it should show appeared");
@@ -365,6 +391,9 @@ pub(crate) fn check(options: &Run) -> Result<(), Failure> {
     let ports = [options.debugcon_port, options.debug_exit];
     if ports[0] >= ports[1] && ports[0] - ports[1] < 4 {
         return bad("--debugcon-port lies within the four ports of --debug-exit");
+    }
+    if options.gdb_wait && options.gdb.is_none() {
+        return bad("--gdb-wait needs --gdb");
     }
     if options.ips.is_some_and(|rate| !(1000..=1_000_000_000_000).contains(&rate)) {
         return bad("--ips must be from 1000 to 1000000000000");
@@ -570,12 +599,18 @@ struct Session {
     sound: Sound,
     next_picture: u64,
     mode: Mode,
+    gdb: Option<gdb::Server>,
+    /// A signal asks for the end.
+    interrupted: Arc<AtomicBool>,
 }
 
 impl Session {
     fn drive(&mut self, machine: &mut Machine, options: &Run, started: Instant) -> Result<End, Failure> {
         let most = options.max_instructions.unwrap_or(u64::MAX);
         loop {
+            if self.interrupted.load(Ordering::Relaxed) {
+                return Ok(End::Signal);
+            }
             let now = machine.now().0;
             let left = options.time_limit.map_or(SLICE, |limit| limit.saturating_sub(now).min(SLICE));
             if left == 0 {
@@ -585,12 +620,26 @@ impl Session {
                 return Ok(End::Limit("--wall-limit"));
             }
             let instructions = most.saturating_sub(machine.counters().instructions);
-            let stop = machine.run_limited(left, instructions);
+            let stop = match &mut self.gdb {
+                None => machine.run_limited(left, instructions),
+                Some(gdb) => match gdb.run(machine, left, instructions) {
+                    Ran::Stop(stop) => stop,
+                    Ran::Quit => return Ok(End::Quit),
+                    Ran::Paused => {
+                        // The host's clock went on without the guest.
+                        self.pace = self.pace.map(|_| Pace::starting(machine.now()));
+                        if self.screens.turn(machine, None)? {
+                            return Ok(End::Quit);
+                        }
+                        continue;
+                    }
+                },
+            };
             if let Some(text) = self.sound.play(machine)? {
                 self.screens.tell(text);
             }
             self.serial.write(&machine.serial_output(0))?;
-            if !matches!(stop, Stop::Done | Stop::Breakpoint) {
+            if !matches!(stop, Stop::Done | Stop::Breakpoint(_)) {
                 self.serial.write(&machine.serial_unsent(0))?;
             }
             self.debug.write(&machine.debug_output())?;

@@ -232,6 +232,11 @@ pub(crate) fn vnc(text: &str) -> Result<Vnc, String> {
     Ok(vnc)
 }
 
+/// Where GDB finds the machine.
+pub(crate) fn gdb(text: &str) -> Result<beigebox::gdb::Address, String> {
+    text.parse().map_err(|error: beigebox::gdb::AddressError| error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

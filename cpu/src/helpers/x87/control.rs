@@ -53,7 +53,7 @@ pub fn abridged_tags(fpu: &Fpu) -> u8 {
     !fpu.empty
 }
 /// The tag word: 0 valid, 1 zero, 2 special, 3 empty.
-fn tag_word(fpu: &Fpu) -> u16 {
+pub fn tag_word(fpu: &Fpu) -> u16 {
     let mut word = 0;
     for (n, value) in fpu.regs.iter().enumerate() {
         let tag = if fpu.empty >> n & 1 != 0 {
@@ -69,7 +69,8 @@ fn tag_word(fpu: &Fpu) -> u16 {
     }
     word
 }
-fn load_tags(fpu: &mut Fpu, word: u16) {
+/// Takes over a tag word: what is not empty is told apart by the registers themselves.
+pub fn load_tags(fpu: &mut Fpu, word: u16) {
     fpu.empty = 0;
     for n in 0..8 {
         if word >> (2 * n) & 3 == 3 {

@@ -12,7 +12,7 @@ mod arithmetic;
 mod control;
 mod data;
 
-pub use control::{abridged_tags, load_status, status_word};
+pub use control::{abridged_tags, load_status, load_tags, status_word, tag_word};
 
 use super::coprocessor::{self, BUSY, ERROR_SUMMARY, STACK_FAULT};
 use crate::core::{Access, Core, Fault};

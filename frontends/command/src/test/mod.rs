@@ -131,7 +131,7 @@ pub(crate) fn test(options: &Test) -> Result<u8, Failure> {
         return Ok(code::PASS);
     }
     let interrupted = Arc::new(AtomicBool::new(false));
-    signals(&interrupted)?;
+    crate::signals::raise(&interrupted)?;
     let started = Instant::now();
     let (outcomes, trouble) = run_all(&cases, options, &interrupted);
     let wall = started.elapsed();
@@ -156,18 +156,6 @@ pub(crate) fn test(options: &Test) -> Result<u8, Failure> {
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     std::fs::write(path, bytes).map_err(|error| Failure::file(path, "written", &error))
-}
-
-/// A signal stops cleanly; the second one at once.
-fn signals(interrupted: &Arc<AtomicBool>) -> Result<(), Failure> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    for signal in [SIGINT, SIGTERM] {
-        let code = i32::from(code::INTERRUPTED);
-        signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(interrupted))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(interrupted)))
-            .map_err(|error| Failure::new(code::IO, format!("signals: {error}")))?;
-    }
-    Ok(())
 }
 
 /// All tests that are asked for, in order.
