@@ -8,7 +8,8 @@ use beigebox::custom::{Access, Attachment, Device, Line, Mmio, PortIo, RestoreEr
 use beigebox::{Machine, Stop};
 
 /// Ports: register 0 takes a factor (the product so far times it), register 4 is the product. Memory:
-/// offset 0 is the product. A microsecond after a factor was written the interrupt line pulses.
+/// offset 0 is the product. A microsecond after a factor was written it drives its interrupt line, until the product
+/// is read at its port.
 struct Multiplier {
     interrupt: Line,
     product: u32,
@@ -27,7 +28,7 @@ impl Device for Multiplier {
     fn advance(&mut self, cx: &mut Access<'_>) {
         if self.ready.is_some_and(|ready| ready <= cx.now) {
             self.ready = None;
-            self.interrupt.pulse();
+            self.interrupt.set(true);
         }
     }
     fn next_event(&self) -> Option<Time> {
@@ -40,18 +41,24 @@ impl Device for Multiplier {
         Some(self)
     }
     fn save(&self) -> Saved {
-        let Multiplier { interrupt: _, product, ready } = self;
-        Saved::of(&(*product, *ready))
+        let Multiplier { interrupt, product, ready } = self;
+        Saved::of(&(interrupt.is_high(), *product, *ready))
     }
     fn restore(&mut self, state: &Saved) -> Result<(), RestoreError> {
-        (self.product, self.ready) = state.decode()?;
+        let is_high;
+        (is_high, self.product, self.ready) = state.decode()?;
+        self.interrupt.restore_level(is_high);
         Ok(())
     }
 }
 
 impl PortIo for Multiplier {
     fn read(&mut self, _: &mut Access<'_>, register: u16, width: Width) -> Option<u32> {
-        (register == 4 && width == Width::Dword).then_some(self.product)
+        if register != 4 || width != Width::Dword {
+            return None;
+        }
+        self.interrupt.set(false);
+        Some(self.product)
     }
     fn write(&mut self, cx: &mut Access<'_>, register: u16, width: Width, value: u32) -> Option<()> {
         if register != 0 || width != Width::Dword {
@@ -109,14 +116,19 @@ next:   mov dx, 640h
         mov es, bx
         sub eax, [es:0]
         jnz wrong
-        mov al, bl
         mov ax, di              ; interrupts
         out 0f4h, al
 wrong:  mov al, 0ffh
         out 0f4h, al
-handler: inc di
+handler: push eax
+        push dx
+        inc di
+        mov dx, 644h            ; which takes the request back
+        in eax, dx
         mov al, 20h
         out 20h, al
+        pop dx
+        pop eax
         iret
         times 0fff0h-($-$$) db 0
         jmp 0f000h:start

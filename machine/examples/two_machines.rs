@@ -17,6 +17,7 @@ const ASKS: &str = "
 start:  xor bx, bx
         mov ss, bx
         mov sp, 7000h
+        call set_up
         mov cl, 1
 next:   mov al, cl
         call send
@@ -34,12 +35,17 @@ const ANSWERS: &str = "
 start:  xor ax, ax
         mov ss, ax
         mov sp, 7000h
+        call set_up
 again:  call receive
         mul al
         call send
         jmp again
 ";
 const SERIAL: &str = "
+set_up: mov dx, 3fbh            ; eight bits
+        mov al, 3
+        out dx, al
+        ret
 send:   push ax
         mov dx, 3fdh
 .wait:  in al, dx

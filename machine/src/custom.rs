@@ -168,7 +168,8 @@ pub(crate) fn make(board: &Board, attachments: Vec<Attachment>) -> Result<Vec<Ex
             }
         }
         let meets = |other: &Extra| {
-            let same_ports = |a: &RangeInclusive<u16>, b: &RangeInclusive<u16>| a.start() <= b.end() && b.start() <= a.end();
+            let same_ports =
+                |a: &RangeInclusive<u16>, b: &RangeInclusive<u16>| a.start() <= b.end() && b.start() <= a.end();
             other.ports.iter().any(|(a, _)| ports.iter().any(|(b, _)| same_ports(a, b)))
                 || other.windows.iter().any(|a| windows.iter().any(|b| a.0 <= b.1 && b.0 <= a.1))
         };

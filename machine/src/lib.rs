@@ -74,9 +74,9 @@ pub mod processor {
     pub use cpu::flags::bits as flags;
     pub use cpu::state::{Activity, Attributes, CpuState, Fpu, Mode, Msrs, Seg, Segment, Shadow, Table, gpr};
 }
+pub use custom::Attachment;
 pub use devices::network::Network;
 pub use devices::rtc::DateTime;
-pub use custom::Attachment;
 pub use devices::storage::{MemoryStorage, Storage, StorageError};
 pub use engine::{EngineKind, JitSettings};
 pub use expect::Waited;

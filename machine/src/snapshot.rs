@@ -1,6 +1,7 @@
 //! The state of a machine as bytes, and as a hash.
 
 use crate::bus::BoardState;
+use crate::input::Typing;
 use crate::pc::Chip;
 use crate::run::Machine;
 use cpu::memory::PAGE;
@@ -116,7 +117,8 @@ impl Machine {
         bytes.extend(postcard::to_allocvec(&saved).unwrap_or_default());
         bytes
     }
-    /// Takes over a saved state. The machine must have been built alike, with the same drives.
+    /// Takes over a saved state. The machine must have been built alike, with the same drives. Keys that wait to be
+    /// typed are forgotten.
     ///
     /// # Errors
     /// See [`SnapshotError`]. After an error of a chip the machine is to be reset or thrown away.
@@ -165,6 +167,8 @@ impl Machine {
         }
         self.memory.mark_video_dirty(0, video.bytes());
         self.cpu = cpu;
+        // What was to be typed was for another time.
+        self.typing = Typing::default();
         self.board.state = saved.board;
         // The one wire that no chip drives.
         self.board.coprocessor.restore_level(self.board.state.numeric_error);

@@ -11,8 +11,7 @@ use beigebox::display::Viewer;
 use beigebox::host::{self, Mode};
 use beigebox::loader::Payload;
 use beigebox::{
-    Builder, EngineKind, Event, Machine, MemoryStorage, Model, ProbeId, Spot, Stop, Storage, StorageError,
-    WatchKind,
+    Builder, EngineKind, Event, Machine, MemoryStorage, Model, ProbeId, Spot, Stop, Storage, StorageError, WatchKind,
 };
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -353,9 +352,7 @@ pub unsafe extern "C" fn bb_builder_floppy(
     // SAFETY: the caller's promise.
     let image = unsafe { bytes(data, length) }.to_vec();
     // SAFETY: the caller's promise.
-    unsafe {
-        change(builder, |builder| Ok(builder.floppy(drive as usize, Some(Box::new(MemoryStorage::new(image))))))
-    }
+    unsafe { change(builder, |builder| Ok(builder.floppy(drive as usize, Some(Box::new(MemoryStorage::new(image)))))) }
 }
 
 /// A hard disk in a file of any known format. Without `writable` writes are forgotten.
@@ -606,7 +603,8 @@ unsafe fn run(machine: *mut bb_machine, mut action: impl FnMut(&mut bb_machine) 
         if stop.kind != bb_stop_kind::Breakpoint {
             return stop;
         }
-        let Some(&Probe { hook: Some(hook), user, .. }) = handle.probes.get((stop.value as usize).wrapping_sub(1)) else {
+        let Some(&Probe { hook: Some(hook), user, .. }) = handle.probes.get((stop.value as usize).wrapping_sub(1))
+        else {
             return stop;
         };
         // SAFETY: the contract of `bb_machine_set_hook`. Nothing borrows the machine here, so the hook may use it.
@@ -781,7 +779,13 @@ pub unsafe extern "C" fn bb_machine_type(machine: *mut bb_machine, keys: *const 
 /// # Safety
 /// `machine` is null or a live handle.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn bb_machine_mouse(machine: *mut bb_machine, dx: i32, dy: i32, wheel: i32, buttons: u8) -> bb_status {
+pub unsafe extern "C" fn bb_machine_mouse(
+    machine: *mut bb_machine,
+    dx: i32,
+    dy: i32,
+    wheel: i32,
+    buttons: u8,
+) -> bb_status {
     // SAFETY: the caller's promise.
     let Some(machine) = (unsafe { handle(machine) }) else { return bb_status::Argument };
     guarded(|| {
@@ -910,7 +914,11 @@ pub unsafe extern "C" fn bb_machine_register(machine: *mut bb_machine, register:
 /// # Safety
 /// `machine` is null or a live handle.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn bb_machine_set_register(machine: *mut bb_machine, register: bb_register, value: u32) -> bb_status {
+pub unsafe extern "C" fn bb_machine_set_register(
+    machine: *mut bb_machine,
+    register: bb_register,
+    value: u32,
+) -> bb_status {
     // SAFETY: the caller's promise.
     let Some(machine) = (unsafe { handle(machine) }) else { return bb_status::Argument };
     let number = register as u8;
@@ -991,7 +999,12 @@ pub unsafe extern "C" fn bb_machine_watch(machine: *mut bb_machine, first: u64, 
 /// # Safety
 /// `machine` is null or a live handle.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn bb_machine_watch_ports(machine: *mut bb_machine, first: u16, last: u16, access: bb_access) -> u64 {
+pub unsafe extern "C" fn bb_machine_watch_ports(
+    machine: *mut bb_machine,
+    first: u16,
+    last: u16,
+    access: bb_access,
+) -> u64 {
     // SAFETY: the caller's promise.
     unsafe { add(machine, Spot::Ports(first..=last, kind(access))) }
 }

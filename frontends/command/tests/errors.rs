@@ -102,3 +102,29 @@ fn a_panic_has_a_code_of_its_own() {
     assert_eq!(code, 6, "{stderr}");
     assert!(stderr.contains("`a panic`"), "{stderr}");
 }
+
+/// A signal ends a run as its limits do: with what was asked for at the end.
+#[cfg(unix)]
+#[test]
+fn a_signal_stops_cleanly() {
+    let mut sector = verdict(0);
+    sector[..2].copy_from_slice(&[0xeb, 0xfe]);
+    let spin = file(&sector);
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_beigebox"))
+        .args(["run", path(&spin), "--display", "none", "--serial", "null", "--clock", "instructions", "--stats"])
+        .args(["--trace", "int"])
+        .stdin(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The first interrupt shows that the machine runs.
+    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut first = String::new();
+    std::io::BufRead::read_line(&mut stderr, &mut first).unwrap();
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut stderr, &mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
+    assert!(rest.contains("stopped by a signal") && rest.contains("state hash: "), "{rest}");
+}

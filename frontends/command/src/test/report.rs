@@ -167,6 +167,19 @@ pub(crate) fn replay(case: &Case) -> String {
     format!("beigebox run --serial stdio {arguments}")
 }
 
+/// The same as a script that can be started anywhere on this host. `BEIGEBOX` may name another program.
+fn script(case: &Case) -> String {
+    let quoted = |path: std::io::Result<PathBuf>, other: &str| {
+        let path = path.map_or_else(|_| other.to_owned(), |path| path.to_string_lossy().into_owned());
+        format!("'{}'", path.replace('\'', r"'\''"))
+    };
+    let folder = quoted(std::env::current_dir(), ".");
+    let program = quoted(std::env::current_exe(), "beigebox");
+    let command = replay(case);
+    let arguments = command.strip_prefix("beigebox").unwrap_or(&command);
+    format!("#!/bin/sh\ncd {folder} || exit\nprogram={program}\nexec \"${{BEIGEBOX:-$program}}\"{arguments}\n")
+}
+
 /// Writes what is kept of a test below `folder`. Returns the test's own folder.
 pub(crate) fn keep(folder: &Path, case: &Case, outcome: &Outcome) -> Result<PathBuf, Failure> {
     let own = folder.join(folder_name(&case.name));
@@ -201,7 +214,7 @@ pub(crate) fn keep(folder: &Path, case: &Case, outcome: &Outcome) -> Result<Path
         }
     }
     write("report.txt", text.as_bytes())?;
-    write("replay.sh", format!("#!/bin/sh\nexec {}\n", replay(case)).as_bytes())?;
+    write("replay.sh", script(case).as_bytes())?;
     Ok(own)
 }
 
