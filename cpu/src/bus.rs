@@ -18,21 +18,16 @@ pub trait Bus {
     /// OUT.
     fn port_write(&mut self, cycle: Cycle<'_>, port: u16, width: Width, value: u32);
     /// Repeated IN from one port into `buffer` (a whole number of `width` units): REP INS.
-    /// Returns the number of units done, at least 1 unless `buffer` is empty; fewer than asked
-    /// when the board wants to be looked after first.
+    /// Returns the number of units done, at least 1 unless `buffer` is empty. All of them are done
+    /// at the time of `cycle`, so a board does only as many as can be told apart by nothing from
+    /// units that come one a tick.
     fn port_read_block(&mut self, cycle: Cycle<'_>, port: u16, width: Width, buffer: &mut [u8]) -> usize {
-        let Cycle { memory, ticks } = cycle;
-        let unit = width.bytes() as usize;
-        let mut done = 0;
-        for chunk in buffer.chunks_exact_mut(unit) {
-            let value = self.port_read(Cycle { memory, ticks }, port, width);
-            chunk.copy_from_slice(&value.to_le_bytes()[..unit]);
-            done += 1;
-            if self.attention() {
-                break;
-            }
+        let Some(first) = buffer.get_mut(..width.bytes() as usize) else { return 0 };
+        let value = self.port_read(cycle, port, width).to_le_bytes();
+        for (to, from) in first.iter_mut().zip(value) {
+            *to = from;
         }
-        done
+        1
     }
     /// Repeated OUT of `bytes` (a whole number of `width` units) to one port: REP OUTS. Returns how
     /// many units were taken at once. That may be none, when the device must be told the time of

@@ -228,6 +228,11 @@ impl Ne2000 {
         }
     }
 
+    /// Bytes up to the end of the remote DMA transfer.
+    #[must_use]
+    pub fn data_left(&self) -> usize {
+        usize::from(self.state.remote_count)
+    }
     /// Reads of the data port one after the other, each `unit` bytes wide. Returns how many bytes
     /// were filled: whole units, and none when the port's width is another.
     pub fn data_read_block(&mut self, unit: usize, buffer: &mut [u8]) -> usize {

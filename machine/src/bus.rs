@@ -894,7 +894,11 @@ impl Bus for Board {
     fn port_read_block(&mut self, cycle: Cycle<'_>, port: u16, access_width: CpuWidth, buffer: &mut [u8]) -> usize {
         let Cycle { memory, ticks } = cycle;
         let unit = access_width.bytes() as usize;
-        let mut done = 0;
+        if buffer.len() < unit {
+            return 0;
+        }
+        // The unit with which a device's data end, or one that it gives only in part, is an access of its own: at its
+        // own time, and with what follows from it.
         if let Some(channel) = pc::IDE_DATA.iter().position(|data| *data == port)
             && !self.is_watched()
             && unit <= 4
@@ -904,41 +908,35 @@ impl Bus for Board {
             let mut master = BusMaster { ram, isa: Some(&mut self.dma) };
             let mut access = Access { now, dma: &mut master, video };
             self.chips.ide.advance(&mut access);
-            let whole = buffer.len() / unit * unit;
-            let bytes = self.chips.ide.data_read_block(&mut access, channel, &mut buffer[..whole]);
+            let quiet = self.chips.ide.data_left(channel).saturating_sub(1).min(buffer.len()) / unit * unit;
+            let done = self.chips.ide.data_read_block(&mut access, channel, &mut buffer[..quiet]) / unit;
             self.note_deadline(Chip::Ide, now);
-            self.accesses += 1;
-            self.after_access(memory, ticks);
-            // A unit that the drive could only give in part is lost, as on the real bus.
-            done = bytes.div_ceil(unit);
-            if done != 0 || buffer.is_empty() {
-                return done;
-            }
-        }
-        let route = self.route_of(port);
-        if let Target::Chip(chip @ (Chip::Network | Chip::IsaNetwork), register) = route.target
-            && (0x10..=0x17).contains(&(register + (port - route.first)))
-            && !self.is_watched()
-            && !buffer.is_empty()
-        {
-            self.touch(chip, memory, ticks, |_, _| ());
-            let card = if chip == Chip::Network { &mut self.chips.network } else { &mut self.chips.isa_network };
-            done = card.data_read_block(unit, buffer) / unit;
             self.accesses += 1;
             self.after_access(memory, ticks);
             if done != 0 {
                 return done;
             }
-        }
-        for chunk in buffer[done * unit..].chunks_exact_mut(unit) {
-            let value = self.port_read(Cycle { memory: &mut *memory, ticks }, port, access_width);
-            chunk.copy_from_slice(&value.to_le_bytes()[..unit.min(4)]);
-            done += 1;
-            if self.wants {
-                break;
+        } else {
+            let route = self.route_of(port);
+            if let Target::Chip(chip @ (Chip::Network | Chip::IsaNetwork), register) = route.target
+                && (0x10..=0x17).contains(&(register + (port - route.first)))
+                && !self.is_watched()
+            {
+                self.touch(chip, memory, ticks, |_, _| ());
+                let card = if chip == Chip::Network { &mut self.chips.network } else { &mut self.chips.isa_network };
+                let quiet = card.data_left().saturating_sub(1).min(buffer.len()) / unit * unit;
+                let done = card.data_read_block(unit, &mut buffer[..quiet]) / unit;
+                self.accesses += 1;
+                self.after_access(memory, ticks);
+                if done != 0 {
+                    return done;
+                }
             }
         }
-        done
+        let value = self.port_read(Cycle { memory, ticks }, port, access_width);
+        let first = buffer.get_mut(..unit.min(4)).unwrap_or_default();
+        first.copy_from_slice(&value.to_le_bytes()[..first.len()]);
+        1
     }
 
     fn port_write_block(&mut self, cycle: Cycle<'_>, port: u16, access_width: CpuWidth, bytes: &[u8]) -> usize {
@@ -946,12 +944,13 @@ impl Bus for Board {
         let unit = access_width.bytes() as usize;
         let route = self.route_of(port);
         let Target::Chip(chip @ (Chip::Network | Chip::IsaNetwork), register) = route.target else { return 0 };
-        if self.watch.is_some() || !(0x10..=0x17).contains(&(register + (port - route.first))) {
+        if self.is_watched() || !(0x10..=0x17).contains(&(register + (port - route.first))) {
             return 0;
         }
         self.touch(chip, memory, ticks, |_, _| ());
         let card = if chip == Chip::Network { &mut self.chips.network } else { &mut self.chips.isa_network };
-        let done = card.data_write_block(unit, bytes) / unit;
+        let quiet = card.data_left().saturating_sub(1).min(bytes.len()) / unit * unit;
+        let done = card.data_write_block(unit, &bytes[..quiet]) / unit;
         if done != 0 {
             self.accesses += 1;
             self.after_access(memory, ticks);

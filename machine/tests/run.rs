@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use beigebox::{KeyCode, Machine, Stop};
+use beigebox::{KeyCode, Machine, MemoryStorage, Stop};
 
 /// 64 KiB of BIOS whose reset vector jumps to `code` at F000:0000.
 fn bios(code: &[u8]) -> Vec<u8> {
@@ -178,4 +178,41 @@ fn short_strokes_do_not_repeat() {
     pc.type_keys("c").unwrap();
     assert_eq!(pc.run_for(200_000_000), Stop::Done);
     assert_eq!(pc.debug_output(), [0x2e, 0xae]);
+}
+
+/// A drive and the processor see the time of each unit that REP INS reads, however a run is cut.
+#[test]
+fn repeated_input_takes_its_time() {
+    #[rustfmt::skip]
+    let code = [
+        0xfa, 0xfc, 0x31, 0xc0, 0x8e, 0xc0, 0x31, 0xff, 0x31, 0xdb, // cli; cld; es = di = bx = 0
+        0xba, 0xf6, 0x01, 0xb0, 0xe0, 0xee,     // 1F6h: LBA, first drive
+        0xba, 0xf2, 0x01, 0xb0, 0x04, 0xee,     // 1F2h: four sectors
+        0x42, 0xb0, 0x00, 0xee, 0x42, 0xee, 0x42, 0xee, // from sector 0
+        0xba, 0xf7, 0x01, 0xb0, 0x20, 0xee,     // READ SECTORS
+        0xbe, 0x04, 0x00,                       // mov si,4
+        0xba, 0xf7, 0x01,                       // 27h: mov dx,1f7h
+        0x43, 0xec, 0xa8, 0x80, 0x75, 0xfa,     // 2ah: inc bx; in al,dx; test al,80h; jnz 2ah
+        0xa8, 0x08, 0x74, 0xf6,                 // test al,8; jz 2ah
+        0xba, 0xf0, 0x01, 0xb9, 0x00, 0x01, 0xf3, 0x6d, // mov dx,1f0h; mov cx,256; rep insw
+        0x4e, 0x75, 0xe6,                       // dec si; jnz 27h
+        0xb0, 0x34, 0xe6, 0x43, 0xb0, 0x00, 0xe6, 0x40, 0xe6, 0x40, // counter 0 of the timer goes
+        0xb9, 0x09, 0x00, 0xbf, 0x00, 0x20, 0xba, 0x40, 0x00, 0xf3, 0x6c, // di = 2000h: rep insb of 9 from 40h
+        0xf4,
+    ];
+    let content: Vec<u8> = (0..1u32 << 20).map(|at| (at / 3) as u8).collect();
+    let run = |slice| {
+        let disk = Box::new(MemoryStorage::new(content.clone()));
+        let mut pc = Machine::builder().memory(2 << 20).bios(bios(&code)).disk(disk).build().unwrap();
+        while pc.run_for(slice) == Stop::Done {}
+        let (mut read, mut timer) = (vec![0; 2048], [0; 9]);
+        pc.read_memory(0, &mut read);
+        pc.read_memory(0x2000, &mut timer);
+        assert_eq!(read, content[..2048]);
+        (pc.cpu().gpr.get(3), pc.cpu().retired, timer)
+    };
+    let whole = run(1_000_000_000);
+    for slice in [5, 35, 1000, 12_345] {
+        assert_eq!(run(slice), whole, "in pieces of {slice} ns");
+    }
 }

@@ -760,6 +760,12 @@ impl Channel {
         matches!(self.state.data, Data::Read | Data::Reply | Data::PacketIn)
     }
 
+    /// Bytes that the data register gives up to the end of the block.
+    pub fn data_left(&self) -> usize {
+        let gives = self.is_input() && self.alternate_status() & DRQ != 0;
+        if gives { self.state.buffer.len().saturating_sub(self.state.position) } else { 0 }
+    }
+
     /// Fills `out` from the data register; returns how many bytes the drive had.
     pub fn data_in(&mut self, now: Time, out: &mut [u8]) -> usize {
         let mut given = 0;

@@ -152,6 +152,12 @@ impl IdeController {
         !matches!(self.slot(position), Drive::Absent)
     }
 
+    /// Bytes that channel `channel` (0, 1) gives before its drive does anything: to the end of the block.
+    #[must_use]
+    pub fn data_left(&self, channel: usize) -> usize {
+        self.channels.get(channel).map_or(0, Channel::data_left)
+    }
+
     /// Reads the data register of channel `channel` (0, 1) for a whole string instruction: as
     /// many bytes of `out` as the drive has ready. The rest must be read one access at a time.
     pub fn data_read_block(&mut self, cx: &mut Access<'_>, channel: usize, out: &mut [u8]) -> usize {
