@@ -379,18 +379,21 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let mut cpu = CpuState::new(cpu::Model::default());
-        let mut changed = 0;
+        let mut changed = Vec::new();
         for number in 0..COUNT {
             let old = read(&cpu, number);
             assert_eq!(Some(old.len()), size(number));
             let new: Vec<u8> = old.iter().map(|byte| byte ^ 0x11).collect();
             if write(&mut cpu, number, &new) && read(&cpu, number) == new {
-                changed += 1;
+                changed.push(TABLE[number].name);
             }
             let now = read(&cpu, number);
             assert!(write(&mut cpu, number, &now));
         }
-        assert!(changed > 30, "{changed}");
+        // The others have bits that cannot be set, or follow from something else.
+        for name in ["eax", "edi", "st0", "st7", "xmm0", "xmm7", "cr2"] {
+            assert!(changed.contains(&name), "{name} is not among {changed:?}");
+        }
         assert!(!write(&mut cpu, 0, &[1]) && !write(&mut cpu, COUNT, &[]) && read(&cpu, COUNT).is_empty());
     }
 }
