@@ -252,9 +252,11 @@ mod tests {
         assert_eq!(isa.cable, Some(Cable::User { restrict: true, nameserver: None }));
         assert_eq!(card("socket=listen:127.0.0.1:9").unwrap().cable, Some(Cable::Listen(([127, 0, 0, 1], 9).into())));
         assert_eq!(card("none").unwrap().cable, None);
+        assert_eq!(card("tap").unwrap().cable, Some(Cable::Tap("tap0".into())));
+        assert_eq!(card("tap=lab3").unwrap().cable, Some(Cable::Tap("lab3".into())));
         for text in [
             "",
-            "tap",
+            "tap=",
             "user,speed=9",
             "user,irq=9",
             "socket=x",
