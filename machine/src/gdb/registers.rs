@@ -380,12 +380,12 @@ mod tests {
     fn what_is_written_is_read() {
         let mut cpu = CpuState::new(cpu::Model::default());
         let mut changed = Vec::new();
-        for number in 0..COUNT {
+        for (number, entry) in TABLE.iter().enumerate() {
             let old = read(&cpu, number);
             assert_eq!(Some(old.len()), size(number));
             let new: Vec<u8> = old.iter().map(|byte| byte ^ 0x11).collect();
             if write(&mut cpu, number, &new) && read(&cpu, number) == new {
-                changed.push(TABLE[number].name);
+                changed.push(entry.name);
             }
             let now = read(&cpu, number);
             assert!(write(&mut cpu, number, &now));
