@@ -9,6 +9,9 @@
 //! Times are CPU seconds of the emulator's process between the markers that each benchmark prints
 //! on the serial line. Checksums must be equal everywhere. A guest's own clock is not used.
 
+mod measure;
+
+use measure::{cpu_seconds, median};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
@@ -76,15 +79,6 @@ fn selection(plan: &Plan) -> Result<Vec<(String, u64)>, Error> {
 
 /// One benchmark's result: CPU seconds and checksum.
 type Results = BTreeMap<String, (f64, String)>;
-
-/// CPU seconds that a process has used.
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
-    // Fields 14 and 15 in clock ticks, of which Linux reports 100 a second.
-    (ticks(11) + ticks(12)) / 100.0
-}
 
 /// Watches the serial lines of an emulator.
 struct Watch {
@@ -264,11 +258,6 @@ fn native(plan: &Plan, selection: &[(String, u64)]) -> Result<Results, Error> {
         }
     }
     Ok(results)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn geometric_mean(values: &[f64]) -> f64 {

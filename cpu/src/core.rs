@@ -242,7 +242,7 @@ impl<'e> Core<'_, 'e> {
     fn modify_slow(&mut self, linear: u64, width: Width, user: bool) -> Result<u64, Fault> {
         if linear % PAGE + width.bytes() <= PAGE
             && let Some((page, true)) = self.env.tlb.known(linear, user)
-            && (self.env.stepping || self.env.code_stores || !self.env.memory.holds_code(page, linear, width.bytes()))
+            && self.may_store(page, linear, width.bytes())
         {
             return Ok(load(self.env.memory, page, linear, width));
         }
@@ -327,11 +327,14 @@ impl<'e> Core<'_, 'e> {
     }
     /// As [`Core::may_touch`], for plain memory.
     fn may_touch_page(&mut self, page: HostPage, address: u64, size: u64, access: Access) -> Result<(), Fault> {
-        let env = &self.env;
-        if access == Access::Write && !env.stepping && !env.code_stores && env.memory.holds_code(page, address, size) {
+        if access == Access::Write && !self.may_store(page, address, size) {
             return Err(self.step());
         }
         Ok(())
+    }
+    /// Whether a store to plain memory may be done here: single-step mode takes those to translated code.
+    fn may_store(&self, page: HostPage, address: u64, size: u64) -> bool {
+        self.env.stepping || self.env.code_stores || !self.env.memory.holds_code(page, address, size)
     }
 
     #[cold]
@@ -379,7 +382,7 @@ impl<'e> Core<'_, 'e> {
                 store(self.env.memory, page, linear, width, value);
                 return Ok(());
             }
-            if self.env.stepping || self.env.code_stores || !self.env.memory.holds_code(page, linear, size) {
+            if self.may_store(page, linear, size) {
                 store(self.env.memory, page, linear, width, value);
                 self.env.memory.note_write(page, linear, size);
                 return Ok(());

@@ -5,7 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 /// A multiplicative hash. What a guest can do with keys that collide is to slow itself down.
 #[derive(Default)]
-pub(crate) struct Mix(u64);
+pub struct Mix(u64);
 
 impl Hasher for Mix {
     fn finish(&self) -> u64 {
@@ -25,6 +25,10 @@ impl Hasher for Mix {
     fn write_u64(&mut self, v: u64) {
         self.0 = (self.0.rotate_left(5) ^ v).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
+    fn write_usize(&mut self, v: usize) {
+        self.write_u64(v as u64);
+    }
 }
 
-pub(crate) type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;
+/// A map that hashes so.
+pub type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mix>>;

@@ -9,7 +9,7 @@ pub mod core;
 pub mod decode;
 pub mod engine;
 pub mod flags;
-mod hash;
+pub mod hash;
 pub mod helpers;
 pub mod insn;
 pub mod interpreter;

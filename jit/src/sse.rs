@@ -392,6 +392,16 @@ impl Emitter<'_> {
         let host = self.place(i, u64::from(ty.bytes()), How::Read, false, None);
         self.fetch(host, ty)
     }
+    /// The source operand, a doubleword of memory or of a general register.
+    fn source_integer(&mut self, i: &Insn) -> Value {
+        let operand = i.ops[1];
+        if operand.is_mem() {
+            let host = self.place(i, 4, How::Read, false, None);
+            return self.fetch(host, I32);
+        }
+        let v = self.reg(operand.index, Width::Dword);
+        self.w(v)
+    }
     /// The same value, but no load: the code generator swaps the operands of commutative
     /// operations to make use of one, and which of two NaNs is the result depends on the order.
     fn pin(&mut self, v: Value) -> Value {
@@ -512,13 +522,7 @@ impl Emitter<'_> {
                 self.set_vector(dst, v);
             }
             Kind::FromGeneral => {
-                let v = if i.ops[1].is_mem() {
-                    let host = self.place(i, 4, How::Read, false, None);
-                    self.fetch(host, I32)
-                } else {
-                    let v = self.reg(src, Width::Dword);
-                    self.w(v)
-                };
+                let v = self.source_integer(i);
                 let v = self.b.ins().scalar_to_vector(I32X4, v);
                 self.set_vector(dst, v);
             }
@@ -554,13 +558,7 @@ impl Emitter<'_> {
                 self.set_float_flags(a, b);
             }
             Kind::FromInteger(ty) => {
-                let v = if i.ops[1].is_mem() {
-                    let host = self.place(i, 4, How::Read, false, None);
-                    self.fetch(host, I32)
-                } else {
-                    let v = self.reg(src, Width::Dword);
-                    self.w(v)
-                };
+                let v = self.source_integer(i);
                 let v = self.b.ins().fcvt_from_sint(ty, v);
                 self.set_scalar(dst, v);
             }

@@ -7,45 +7,16 @@ use crate::memory::Arena;
 use crate::region::{Region, explore};
 use cpu::core::{Env, INDIRECT, LEFT, Leave, SLOW};
 use cpu::engine::{Engine, Exit};
+use cpu::hash::Map;
 use cpu::interpreter::Interpreter;
 use cpu::interpreter::tier::{Native, Place, Tier};
 use cpu::memory::{CodeWrite, GuestMemory, HostPage, PAGE};
 use cpu::state::{CpuState, Mode};
 use cpu::{Bus, Model};
 use crossbeam::channel::{Receiver, Sender, unbounded};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-
-/// Mixes the few words of a key. The keys are the guest's, which can only slow itself down.
-#[derive(Default)]
-struct Mix(u64);
-
-impl Hasher for Mix {
-    fn finish(&self) -> u64 {
-        self.0 ^ self.0 >> 32
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for &b in bytes {
-            self.write_u64(u64::from(b));
-        }
-    }
-    fn write_u16(&mut self, v: u16) {
-        self.write_u64(u64::from(v));
-    }
-    fn write_u32(&mut self, v: u32) {
-        self.write_u64(u64::from(v));
-    }
-    fn write_u64(&mut self, v: u64) {
-        self.0 = (self.0.rotate_left(5) ^ v).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-    fn write_usize(&mut self, v: usize) {
-        self.write_u64(v as u64);
-    }
-}
-
-type HashMap<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<Mix>>;
 
 /// How the translator is to work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,19 +144,19 @@ pub(crate) struct Upper {
     _arena: Arc<Arena>,
     glue: Glue,
     workshop: Workshop,
-    regions: HashMap<u32, State>,
+    regions: Map<u32, State>,
     next_region: u32,
     /// By number; no number is used twice, because blocks of the interpreter may still name it.
-    entries: HashMap<u32, Entry>,
+    entries: Map<u32, Entry>,
     next_entry: u32,
-    places: HashMap<Place, u32>,
+    places: Map<Place, u32>,
     /// Regions that are being translated.
-    wanted: HashMap<Place, u32>,
+    wanted: Map<Place, u32>,
     /// Regions that have bytes in a page, wanted ones included.
-    pages: HashMap<HostPage, Vec<u32>>,
+    pages: Map<HostPage, Vec<u32>>,
     /// In which epoch a page was last known to be mapped so: linear page, memory, user.
-    cells: HashMap<(u64, HostPage, bool), Box<u64>>,
-    worlds: HashMap<(Mode, u64, u32), u64>,
+    cells: Map<(u64, HostPage, bool), Box<u64>>,
+    worlds: Map<(Mode, u64, u32), u64>,
     /// The epoch in which the interpreter entered code last.
     at: u64,
     /// About the present tick.
@@ -196,7 +167,7 @@ pub(crate) struct Upper {
     pending: Option<(u32, u32, u64)>,
     /// The last exit could not tell whether its target is still mapped.
     unsure: bool,
-    trouble: HashMap<HostPage, Trouble>,
+    trouble: Map<HostPage, Trouble>,
     /// Regions in segments, oldest segment first.
     segments: Vec<(usize, Vec<u32>)>,
     counters: Counters,
@@ -252,21 +223,21 @@ impl Upper {
             _arena: arena,
             glue,
             workshop,
-            regions: HashMap::default(),
+            regions: Map::default(),
             next_region: 1,
-            entries: HashMap::default(),
+            entries: Map::default(),
             next_entry: 1,
-            places: HashMap::default(),
-            wanted: HashMap::default(),
-            pages: HashMap::default(),
-            cells: HashMap::default(),
-            worlds: HashMap::default(),
+            places: Map::default(),
+            wanted: Map::default(),
+            pages: Map::default(),
+            cells: Map::default(),
+            worlds: Map::default(),
             at: 0,
             now: 0,
             stale: true,
             pending: None,
             unsure: false,
-            trouble: HashMap::default(),
+            trouble: Map::default(),
             segments: Vec::new(),
             counters: Counters::default(),
             map,

@@ -8,6 +8,7 @@ use crate::probe::PortProbes;
 use cpu::bus::{Bus, Cycle};
 use cpu::memory::{Block, GuestMemory, RamPort};
 use cpu::state::Width as CpuWidth;
+use devices::ne2000::Ne2000;
 use devices::pci::{ConfigBus, ConfigPorts, ConfigWrite, PciAddress};
 use devices::pic::PicPair;
 use devices::{
@@ -819,6 +820,19 @@ impl Board {
     fn is_watched(&self) -> bool {
         self.watch.is_some() || !self.port_probes.is_empty()
     }
+    /// The network card whose data register is at `port`, unless each access there must be seen.
+    fn network_data(&self, port: u16) -> Option<Chip> {
+        let route = self.route_of(port);
+        match route.target {
+            Target::Chip(chip @ (Chip::Network | Chip::IsaNetwork), register) if !self.is_watched() => {
+                (0x10..=0x17).contains(&(register + (port - route.first))).then_some(chip)
+            }
+            _ => None,
+        }
+    }
+    fn network_card(&mut self, chip: Chip) -> &mut Ne2000 {
+        if chip == Chip::Network { &mut self.chips.network } else { &mut self.chips.isa_network }
+    }
 }
 
 fn entry<K: Ord>(map: &mut BTreeMap<K, Unknown>, key: K) -> Option<&mut Unknown> {
@@ -916,21 +930,15 @@ impl Bus for Board {
             if done != 0 {
                 return done;
             }
-        } else {
-            let route = self.route_of(port);
-            if let Target::Chip(chip @ (Chip::Network | Chip::IsaNetwork), register) = route.target
-                && (0x10..=0x17).contains(&(register + (port - route.first)))
-                && !self.is_watched()
-            {
-                self.touch(chip, memory, ticks, |_, _| ());
-                let card = if chip == Chip::Network { &mut self.chips.network } else { &mut self.chips.isa_network };
-                let quiet = card.data_left().saturating_sub(1).min(buffer.len()) / unit * unit;
-                let done = card.data_read_block(unit, &mut buffer[..quiet]) / unit;
-                self.accesses += 1;
-                self.after_access(memory, ticks);
-                if done != 0 {
-                    return done;
-                }
+        } else if let Some(chip) = self.network_data(port) {
+            self.touch(chip, memory, ticks, |_, _| ());
+            let card = self.network_card(chip);
+            let quiet = card.data_left().saturating_sub(1).min(buffer.len()) / unit * unit;
+            let done = card.data_read_block(unit, &mut buffer[..quiet]) / unit;
+            self.accesses += 1;
+            self.after_access(memory, ticks);
+            if done != 0 {
+                return done;
             }
         }
         let value = self.port_read(Cycle { memory, ticks }, port, access_width);
@@ -942,13 +950,9 @@ impl Bus for Board {
     fn port_write_block(&mut self, cycle: Cycle<'_>, port: u16, access_width: CpuWidth, bytes: &[u8]) -> usize {
         let Cycle { memory, ticks } = cycle;
         let unit = access_width.bytes() as usize;
-        let route = self.route_of(port);
-        let Target::Chip(chip @ (Chip::Network | Chip::IsaNetwork), register) = route.target else { return 0 };
-        if self.is_watched() || !(0x10..=0x17).contains(&(register + (port - route.first))) {
-            return 0;
-        }
+        let Some(chip) = self.network_data(port) else { return 0 };
         self.touch(chip, memory, ticks, |_, _| ());
-        let card = if chip == Chip::Network { &mut self.chips.network } else { &mut self.chips.isa_network };
+        let card = self.network_card(chip);
         let quiet = card.data_left().saturating_sub(1).min(bytes.len()) / unit * unit;
         let done = card.data_write_block(unit, &bytes[..quiet]) / unit;
         if done != 0 {

@@ -10,6 +10,10 @@
 //! Wall time and CPU time of the emulator's process are taken between marks that the guest prints on
 //! its serial line. Checksums of what moved must be right.
 
+#[path = "../measure.rs"]
+mod measure;
+
+use measure::{cpu_seconds, median};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -49,14 +53,6 @@ fn plan() -> Result<Plan, Error> {
         }
     }
     Ok(plan)
-}
-
-/// CPU seconds that a process has used.
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
-    let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / 100.0
 }
 
 fn pattern(bytes: usize) -> Vec<u8> {
@@ -202,11 +198,6 @@ fn measure(plan: &Plan, on: &str, folder: &Path) -> Result<Vec<(f64, f64)>, Erro
         return Err(format!("{on}: {taken} bytes came from the guest, not {bytes}").into());
     }
     Ok(results)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn run() -> Result<(), Error> {
