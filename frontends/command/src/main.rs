@@ -20,6 +20,7 @@ mod sink;
 mod sound;
 mod terminal;
 mod test;
+mod typed;
 mod values;
 
 use clap::{CommandFactory, FromArgMatches};

@@ -1,10 +1,11 @@
 //! The VGA text screen in a terminal.
 
 use crate::console;
+use crate::typed::Typed;
 use beigebox::input;
-use crossterm::event::{Event, KeyCode as Key, KeyEvent, KeyEventKind, KeyModifiers};
+use crossterm::event::{KeyCode as Key, KeyEvent, KeyModifiers};
 use crossterm::style::{Color, Print, SetBackgroundColor, SetForegroundColor};
-use crossterm::{cursor, event, queue, terminal};
+use crossterm::{cursor, queue, terminal};
 use screen::scale;
 use screen::{Command, Event as Happening, FrontEnd, Screen, Status, TextScreen, Viewer};
 use std::io::{self, Write};
@@ -18,8 +19,11 @@ pub(crate) struct Terminal {
     top: usize,
     last: Instant,
     viewer: Viewer,
-    /// Size in characters of the picture that is shown, in a graphics mode.
-    picture: Option<(u16, u16)>,
+    /// Size in characters of the terminal when something was last shown on it.
+    size: (u16, u16),
+    /// A picture is shown, in a graphics mode.
+    is_picture: bool,
+    typed: Typed,
 }
 
 const FRAME: Duration = Duration::from_millis(33);
@@ -46,24 +50,38 @@ const COLOURS: [Color; 16] = [
 
 impl Terminal {
     pub(crate) fn open() -> io::Result<Terminal> {
+        let typed = Typed::open()?;
         console::raw_mode()?;
         console::screen_mode();
         crossterm::execute!(io::stdout(), terminal::EnterAlternateScreen, terminal::Clear(terminal::ClearType::All))?;
         let last = Instant::now() - FRAME;
-        Ok(Terminal { shown: Vec::new(), columns: 0, top: 0, last, viewer: Viewer::new(), picture: None })
+        let (viewer, size) = (Viewer::new(), (0, 0));
+        Ok(Terminal { shown: Vec::new(), columns: 0, top: 0, last, viewer, size, is_picture: false, typed })
+    }
+
+    /// Columns and rows. After a change of theirs everything is to be drawn anew.
+    fn measure(&mut self) -> (usize, usize) {
+        // A line without a known size says that it has none.
+        let known = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok();
+        let known = known.map(|size| (size.ws_col, size.ws_row)).filter(|(width, height)| *width > 0 && *height > 0);
+        let size = known.unwrap_or((80, 25));
+        if self.size != size {
+            self.size = size;
+            self.shown.clear();
+            self.is_picture = false;
+        }
+        (size.0.into(), size.1.into())
     }
 
     fn draw_text(&mut self, screen: &TextScreen) -> io::Result<()> {
-        self.picture = None;
-        // A line without a known size says that it has none.
-        let known = terminal::size().ok().filter(|(width, height)| *width > 0 && *height > 0);
-        let (width, height) = known.unwrap_or((80, 25));
+        let (width, height) = self.measure();
+        self.is_picture = false;
         let mut out = io::stdout().lock();
         let cells: Vec<(char, u8)> =
             screen.cells.iter().map(|(code, attribute)| (input_char(*code), *attribute)).collect();
         // In a low terminal the line with the cursor is what counts.
         let cursor_row = screen.cursor.map_or(0, |(_, row)| row);
-        let top = (cursor_row + 1).saturating_sub(usize::from(height));
+        let top = (cursor_row + 1).saturating_sub(height);
         if self.columns != screen.columns || self.shown.len() != cells.len() || self.top != top {
             queue!(out, SetBackgroundColor(Color::Black), terminal::Clear(terminal::ClearType::All))?;
             self.shown = vec![('\0', 0); cells.len()];
@@ -74,7 +92,7 @@ impl Terminal {
         for (index, cell) in cells.iter().enumerate() {
             let (line, column) = (index / screen.columns.max(1), index % screen.columns.max(1));
             let Some(row) = line.checked_sub(top) else { continue };
-            if self.shown.get(index) == Some(cell) || row >= usize::from(height) || column >= usize::from(width) {
+            if self.shown.get(index) == Some(cell) || row >= height || column >= width {
                 continue;
             }
             if at != Some((row, column)) {
@@ -89,7 +107,7 @@ impl Terminal {
             at = Some((row, column + 1));
         }
         match screen.cursor.map(|(column, line)| (column, line - top)) {
-            Some((column, row)) if row < usize::from(height) && column < usize::from(width) => {
+            Some((column, row)) if row < height && column < width => {
                 queue!(out, cursor::MoveTo(column as u16, row as u16), cursor::Show)?;
             }
             _ => queue!(out, cursor::Hide)?,
@@ -101,18 +119,17 @@ impl Terminal {
 
     /// A graphics mode, two pixels per character.
     fn draw_picture(&mut self, screen: &mut dyn Screen) -> io::Result<()> {
-        let size = terminal::size().unwrap_or((80, 25));
-        if self.picture != Some(size) {
+        let (columns, rows) = self.measure();
+        if !self.is_picture {
             self.viewer.forget();
         }
         let frame = screen.frame(&mut self.viewer);
         if !frame.changed() {
             return Ok(());
         }
-        let (columns, rows) = (usize::from(size.0), usize::from(size.1));
         let area = scale::fit((frame.width, frame.height), frame.display_size(), (columns, rows * 2), false);
         let mut out = io::stdout().lock();
-        if self.picture != Some(size) || frame.resized {
+        if !self.is_picture || frame.resized {
             queue!(out, SetBackgroundColor(Color::Black), terminal::Clear(terminal::ClearType::All), cursor::Hide)?;
         }
         let pixel = |x: usize, y: usize| {
@@ -137,7 +154,7 @@ impl Terminal {
             }
         }
         out.flush()?;
-        self.picture = Some(size);
+        self.is_picture = true;
         self.shown.clear();
         Ok(())
     }
@@ -163,16 +180,7 @@ impl FrontEnd for Terminal {
         }
     }
     fn poll(&mut self, events: &mut Vec<Happening>) -> io::Result<()> {
-        while event::poll(Duration::ZERO)? {
-            match event::read()? {
-                Event::Key(key) if key.kind != KeyEventKind::Release => events.extend(translate(key)),
-                Event::Resize(..) => {
-                    self.shown.clear();
-                    self.picture = None;
-                }
-                _ => {}
-            }
-        }
+        events.extend(self.typed.read()?.into_iter().filter_map(translate));
         Ok(())
     }
 }
@@ -186,8 +194,7 @@ fn input_char(code: u8) -> char {
 
 fn translate(event: KeyEvent) -> Option<Happening> {
     let control = event.modifiers.contains(KeyModifiers::CONTROL);
-    // Terminals send Ctrl-] as Ctrl-5 as well: both are byte 1Dh.
-    if control && matches!(event.code, Key::Char(']' | '5')) {
+    if control && event.code == Key::Char(']') {
         return Some(Happening::Command(Command::Quit));
     }
     let named = |name: &str| input::key_named(name).map(|key| vec![key]);
@@ -211,6 +218,9 @@ fn translate(event: KeyEvent) -> Option<Happening> {
         Key::F(number) => named(&format!("f{number}"))?,
         _ => return None,
     };
+    if event.modifiers.contains(KeyModifiers::SHIFT) && !matches!(event.code, Key::Char(_) | Key::BackTab) {
+        keys.insert(0, input::key_named("shift")?);
+    }
     if event.modifiers.contains(KeyModifiers::ALT) {
         keys.insert(0, input::key_named("alt")?);
     }

@@ -267,8 +267,13 @@ fn a_terminal_shows_text_colours_and_pictures() {
         let has = |numbers: [&str; 2]| numbers.iter().any(|number| pane.contains(number));
         (has(["38;5;11m", "93m"]) && has(["48;5;4m", "44m"])).then_some(())
     });
-    tmux(&["resize-window", "-x", "60", "-y", "20"]);
-    sees("READY Term", &[]);
+    // A key that comes together with a new size is a key, and the text follows the size.
+    for (letter, columns) in "abcdefghijkl".chars().zip(60..) {
+        tmux(&["resize-window", "-x", &columns.to_string(), "-y", "20", ";", "send-keys", &letter.to_string()]);
+        wait_for("a key", || guest.log().ends_with(letter).then_some(()));
+    }
+    sees("READY Termabcdefghijkl", &[]);
+    tmux(&["resize-window", "-x", "60", "-y", "21"]);
     tmux(&["send-keys", "F1"]);
     sees("▀▀▀▀", &[]);
     tmux(&["send-keys", "C-]"]);
