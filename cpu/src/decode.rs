@@ -134,6 +134,7 @@ fn blank(ip: u64) -> Insn {
         },
         imm: 0,
         imm2: 0,
+        imm_size: 0,
         ip,
         next: ip.wrapping_add(1),
         helper: nothing,
@@ -361,7 +362,7 @@ fn lower(instr: &Instruction, ip: u64, len: usize, mode: Mode, model: Model) -> 
                 insn.ops[slot] = Operand::IMM;
                 insn.imm = u64::from(instr.far_branch_selector()) << 32 | u64::from(instr.far_branch32());
             }
-            OpKind::Immediate8_2nd => insn.imm2 = instr.immediate8_2nd(),
+            OpKind::Immediate8_2nd => (insn.imm2, insn.imm_size) = (instr.immediate8_2nd(), 0),
             OpKind::Immediate8
             | OpKind::Immediate16
             | OpKind::Immediate32
@@ -373,8 +374,16 @@ fn lower(instr: &Instruction, ip: u64, len: usize, mode: Mode, model: Model) -> 
                 insn.ops[slot] = Operand::IMM;
                 if immediates == 0 {
                     insn.imm = instr.immediate(n);
+                    insn.imm_size = match kind {
+                        OpKind::Immediate8 => 1,
+                        OpKind::Immediate16 => 2,
+                        OpKind::Immediate32 => 4,
+                        OpKind::Immediate64 => 8,
+                        _ => 0,
+                    };
                 } else {
                     insn.imm2 = instr.immediate(n) as u8;
+                    insn.imm_size = 0;
                 }
                 immediates += 1;
             }

@@ -133,6 +133,9 @@ pub struct Insn {
     pub imm: u64,
     /// The second immediate (ENTER).
     pub imm2: u8,
+    /// How many bytes at the end of the instruction are the immediate as it is, not sign-extended;
+    /// 0 when it has none like that.
+    pub imm_size: u8,
     /// IP of this instruction (offset in CS).
     pub ip: u64,
     /// IP of the next instruction; the 8086 wraps it at 64 KiB.

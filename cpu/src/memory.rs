@@ -150,7 +150,7 @@ pub struct GuestMemory {
     has_code: Vec<bool>,
     /// Which bytes of those pages are code.
     code: Map<u32, CodeBits>,
-    /// Writes that hit code since `take_code_writes`.
+    /// Writes that hit code, until `take_code_write`.
     code_writes: Vec<CodeWrite>,
     /// Per page of video memory: written since `take_video_dirty`.
     video_dirty: Vec<bool>,
@@ -530,15 +530,15 @@ impl GuestMemory {
             self.video_dirty[v] = true;
         }
     }
-    /// Whether engines must look at [`GuestMemory::take_code_writes`].
+    /// Whether engines must look at [`GuestMemory::take_code_write`].
     #[inline]
     #[must_use]
     pub fn has_code_writes(&self) -> bool {
         !self.code_writes.is_empty()
     }
-    /// The writes that have hit code since the last call.
-    pub fn take_code_writes(&mut self) -> Vec<CodeWrite> {
-        std::mem::take(&mut self.code_writes)
+    /// One of the writes that have hit code and were not asked for before.
+    pub fn take_code_write(&mut self) -> Option<CodeWrite> {
+        self.code_writes.pop()
     }
     fn video_index(&self, page: HostPage) -> Option<usize> {
         let index = (self.index(page) as u32).wrapping_sub(self.video.first_page);
@@ -691,7 +691,7 @@ mod tests {
         m.write(0x3084, &[0; 128]);
         assert!(!m.has_code_writes());
         m.write(0x3000, &[0; 129]);
-        assert_eq!(m.take_code_writes(), vec![CodeWrite { page, offset: 0, length: 129 }]);
+        assert_eq!(m.take_code_write(), Some(CodeWrite { page, offset: 0, length: 129 }));
         m.mark_code(page, 0xffc, 4);
         assert!(m.holds_code(page, 0xffb, 2) && !m.holds_code(page, 0xffa, 2) && m.holds_code(page, 0, 4096));
         m.clear_code(page);

@@ -130,9 +130,14 @@ impl Processor {
         let counters = interpreter.counters();
         let (misses, flushes) = interpreter.tlb_counters();
         let lines = format!(
-            "blocks decoded: {}\ninstructions decoded: {}\nblocks invalidated: {}\n\
+            "blocks decoded: {}\ninstructions decoded: {}\nblocks invalidated: {}\nblocks patched: {}\n\
              instructions run alone: {}\ninterrupts and exceptions: {}\nTLB misses: {misses}\nTLB flushes: {flushes}\n",
-            counters.blocks, counters.decoded, counters.invalidated, counters.stepped, counters.interrupts
+            counters.blocks,
+            counters.decoded,
+            counters.invalidated,
+            counters.patched,
+            counters.stepped,
+            counters.interrupts
         );
         match &self.engine {
             Kind::Interpreter(_) => {

@@ -139,8 +139,9 @@ impl Course {
     /// The budget is used up, or the board wants attention: the rest comes later.
     fn pause(&self, core: &mut Core<'_, '_>) -> Result<(), Fault> {
         core.env.remaining += 1;
-        if (self.trapped || core.cpu.pending_debug != 0) && core.cpu.model >= Model::I386 {
-            // The image that a trap between iterations pushes has RF set (SDM vol. 3, 19.3.1.1).
+        if core.cpu.model >= Model::I386 {
+            // The image that an interrupt or trap between iterations pushes has RF set (SDM vol. 3,
+            // 19.3.1.1), and a breakpoint that was passed is not met again.
             core.cpu.system_flags |= crate::flags::bits::RF;
         }
         Err(core.again())

@@ -14,13 +14,14 @@
 #![allow(unsafe_code, reason = "operations find their successors by pointers: see the module documentation")]
 
 use crate::core::{Core, Env, Fault, INDIRECT, LEFT, Leave, SLOW};
-use crate::decode::Lowered;
+use crate::decode::{Decoded, Lowered, decode};
 use crate::flags::Cond;
 use crate::insn::{Address, Insn, Operand, OperandKind};
 use crate::memory::HostPage;
 use crate::micro::{Direct, Micro};
+use crate::model::Model;
 use crate::semantics::{self, Opcode, Semantics};
-use crate::state::{CpuState, Exception, Width, gpr};
+use crate::state::{CpuState, Exception, Mode, Width, gpr};
 use std::ptr::NonNull;
 
 /// Most ticks that blocks chained to one another take before they return to the engine's loop.
@@ -334,6 +335,53 @@ impl Chain {
             first.cold.as_mut().native = number;
         }
     }
+    /// Takes over bytes `first..end` of the block's code, which were overwritten and now are as in
+    /// `code`, when no instruction has become another but for its immediate, displacement or
+    /// target. Otherwise, or when the upper tier has code for the block, says false, and the chain
+    /// must not be run any more. The block lies in one page.
+    pub(super) fn patch(&mut self, code: &[u8], first: u64, end: u64, mode: Mode, model: Model) -> bool {
+        // SAFETY: the chain owns them, and none of its operations is being run.
+        let (ops, cold) = unsafe { (self.ops.as_mut(), self.cold.as_mut()) };
+        let Some(start) = cold.first().filter(|cold| cold.native == 0).map(|cold| cold.insn.ip) else { return false };
+        let instructions = cold.len() - 1;
+        for (op, cold) in ops.iter_mut().zip(cold).take(instructions) {
+            let old = &mut cold.insn;
+            let at = old.ip.wrapping_sub(start);
+            let behind = at + u64::from(old.len);
+            if end <= at {
+                break;
+            }
+            if behind <= first {
+                continue;
+            }
+            let Some(bytes) = code.get(at as usize..behind as usize) else { return false };
+            let constant = behind - u64::from(old.imm_size);
+            if first >= constant && old.op != Opcode::Helper {
+                // What comes first in a row of writes lies in it, and what follows is looked at next.
+                let mut imm = [0; 8];
+                let bytes = &bytes[(constant - at) as usize..];
+                imm[..bytes.len()].copy_from_slice(bytes);
+                old.imm = u64::from_le_bytes(imm);
+                if !is_exit(old.op) {
+                    op.word.imm = old.imm;
+                }
+                continue;
+            }
+            let Decoded::Insn(new) = decode(bytes, old.ip, mode, model) else { return false };
+            if !is_alike(old, &new.insn) {
+                return false;
+            }
+            *old = new.insn;
+            let is_exit = is_exit(old.op);
+            *op = operation(op.handler, op.cold, is_exit.then_some(self.links));
+            if is_exit {
+                // SAFETY: as above.
+                let links = unsafe { self.links.as_mut() };
+                *links = links.map(|link| Link::void(link.from));
+            }
+        }
+        true
+    }
     /// How to enter it. Not to be used when the chain is no more.
     pub(super) fn target(&self) -> Target {
         let ops = self.ops;
@@ -380,6 +428,17 @@ fn operation(handler: Handler, cold: NonNull<Cold>, links: Option<NonNull<Links>
     let in_memory = i.op == Opcode::Lea || i.ops.iter().any(|o| o.is_mem());
     let second = if in_memory { i.mem.base } else { registers[1].unwrap_or(0) };
     Op { handler, cold, word, disp: i.mem.disp as i32, first, second, index: i.mem.index, shift: i.mem.shift }
+}
+
+/// Whether two instructions differ in nothing but immediate, displacement and target, so that one
+/// handler serves both.
+fn is_alike(a: &Insn, b: &Insn) -> bool {
+    let with_disp_of_a = Address { disp: a.mem.disp, ..b.mem };
+    a.mem == with_disp_of_a
+        && (a.op, a.ops, a.width, a.src_width, a.cond, a.rep) == (b.op, b.ops, b.width, b.src_width, b.cond, b.rep)
+        && (a.lock, a.len, a.mem_size, a.code, a.mnemonic) == (b.lock, b.len, b.mem_size, b.code, b.mnemonic)
+        && (a.imm_size, a.next) == (b.imm_size, b.next)
+        && std::ptr::fn_addr_eq(a.helper, b.helper)
 }
 
 /// Whether an instruction ends its block by itself; helpers leave that to [`stop`].

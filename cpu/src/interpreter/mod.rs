@@ -100,6 +100,8 @@ pub struct Counters {
     pub decoded: u64,
     /// Blocks dropped because their code changed.
     pub invalidated: u64,
+    /// Writes to code that blocks have taken over in place.
+    pub patched: u64,
     /// Instructions run alone: shadows, traps, devices, self-modification, ends of budgets.
     pub stepped: u64,
     /// Exceptions and interrupts delivered.
@@ -311,9 +313,35 @@ impl Interpreter {
         list.push(part);
     }
 
-    /// Drops the blocks whose code was overwritten.
-    fn apply_code_writes<T: Tier>(&mut self, tier: &mut T, memory: &mut GuestMemory, ways: &mut Ways) {
-        for write in memory.take_code_writes() {
+    /// Changes blocks in place whose code was overwritten, if they are all that a write has hit and
+    /// their instructions are still the same but for immediates and the like.
+    fn patch(&mut self, write: CodeWrite, model: Model, memory: &GuestMemory) -> bool {
+        let CodeWrite { page, offset, length } = write;
+        let Some(list) = self.pages.get(&page) else { return false };
+        let mut is_hit = false;
+        for part in list.iter().filter(|part| part.meets(offset, offset + length)) {
+            let is_live = part.is_live(&self.blocks, page);
+            let block = &mut self.blocks[part.index as usize];
+            let Some(chain) = block.chain.as_mut().filter(|_| is_live && block.second.is_none()) else { return false };
+            let code = &memory.page(page)[usize::from(part.first)..usize::from(part.end)];
+            let first = offset.saturating_sub(u32::from(part.first));
+            let end = offset + length - u32::from(part.first);
+            if !chain.patch(code, u64::from(first), u64::from(end), block.key.mode, model) {
+                return false;
+            }
+            is_hit = true;
+        }
+        is_hit
+    }
+
+    /// Drops or changes the blocks whose code was overwritten.
+    fn apply_code_writes<T: Tier>(&mut self, tier: &mut T, model: Model, memory: &mut GuestMemory, ways: &mut Ways) {
+        while let Some(write) = memory.take_code_write() {
+            if self.patch(write, model, memory) {
+                self.counters.patched += 1;
+                tier.overwritten(write, memory);
+                continue;
+            }
             let CodeWrite { page, offset, length } = write;
             let mut list = self.pages.get_mut(&page).map(std::mem::take).unwrap_or_default();
             // The bytes whose marks are looked at again.
@@ -596,7 +624,7 @@ impl Interpreter {
                 env.tlb.flush_writes();
             }
             if env.memory.has_code_writes() {
-                self.apply_code_writes(tier, env.memory, env.ways);
+                self.apply_code_writes(tier, cpu.model, env.memory, env.ways);
             }
             if env.bus.attention() {
                 return Next::Return(Exit::Attention);

@@ -1,0 +1,157 @@
+//! Programs that overwrite their own code, and string instructions that are cut in pieces.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use assembler::{Options, Source, assemble_files};
+use cpu::bus::{Bus, Cycle};
+use cpu::flags::bits;
+use cpu::interpreter::Interpreter;
+use cpu::state::{Seg, Segment, Width, gpr};
+use cpu::{CpuState, Engine, Exit, GuestMemory, Model};
+
+/// A board with nothing on it.
+struct Board;
+
+impl Bus for Board {
+    fn port_read(&mut self, _: Cycle<'_>, _: u16, width: Width) -> u32 {
+        width.mask() as u32
+    }
+    fn port_write(&mut self, _: Cycle<'_>, _: u16, _: Width, _: u32) {}
+    fn mmio_read(&mut self, _: Cycle<'_>, _: u64, width: Width) -> u64 {
+        width.mask()
+    }
+    fn mmio_write(&mut self, _: Cycle<'_>, _: u64, _: Width, _: u64) {}
+    fn acknowledge_interrupt(&mut self, _: Cycle<'_>) -> Option<u8> {
+        None
+    }
+    fn attention(&self) -> bool {
+        false
+    }
+}
+
+fn machine(text: &str) -> (CpuState, GuestMemory) {
+    let options = Options { origin: 0x1000, ..Options::default() };
+    let image =
+        assemble_files(&[Source { name: "test.asm", text }], &options).unwrap_or_else(|error| panic!("{error}"));
+    let mut memory = GuestMemory::new(0x1_0000, 0, 0).unwrap();
+    let ram = memory.ram();
+    memory.map(0, 0x1_0000, ram, 0, false);
+    memory.write(0x1000, &image.bytes);
+    let mut cpu = CpuState::new(Model::PentiumM);
+    for seg in [Seg::Cs, Seg::Ds, Seg::Es, Seg::Ss] {
+        cpu.seg[seg as usize] = Segment::real(0);
+    }
+    cpu.rip = 0x1000;
+    cpu.gpr.set(gpr::SP, 0x8000);
+    cpu.update_mode();
+    (cpu, memory)
+}
+
+/// Runs to the end, in pieces of so many instructions.
+fn run(engine: &mut Interpreter, cpu: &mut CpuState, memory: &mut GuestMemory, piece: u64) {
+    let mut pieces = 0;
+    loop {
+        match engine.run(cpu, memory, &mut Board, piece).0 {
+            Exit::Halted => return,
+            Exit::BudgetSpent => pieces += 1,
+            exit => panic!("{exit:?}"),
+        }
+        assert!(pieces < 100_000, "it does not end");
+    }
+}
+
+/// Each time round, the program gives its own instructions other immediates, displacements and
+/// targets, in this block and in others, in part and across two instructions.
+const SELF_MODIFYING: &str = "
+bits 16
+    mov cx, 200
+again:
+    add word [one + 1], 0x0103
+one:
+    mov ax, 0x1234
+    add bx, ax
+    xor byte [two + 2], 4
+two:
+    mov dx, [si + 0x40]
+    add bx, dx
+    xor byte [three + 1], 1
+three:
+    jmp short near1
+near1:
+    inc bx
+    add byte [four + 2], 7
+    rol bx, 1
+    xor word [five + 2], 0x0302
+    cmp bx, 0x4000
+    jb five
+four:
+    add bx, 0x1111
+five:
+    sub bx, 3
+    sbb ax, ax
+    add bx, ax
+    call far_away
+    loop again
+    hlt
+far_away:
+    add byte [one + 2], 0x11
+    ret
+";
+
+#[test]
+fn overwritten_operands_are_those_of_the_next_time() {
+    let start = || {
+        let (mut cpu, mut memory) = machine(SELF_MODIFYING);
+        cpu.gpr.set(gpr::SI, 0x2000);
+        memory.write(0x2040, &[0x21, 0x43, 0, 0, 0x65, 0x87]);
+        (cpu, memory)
+    };
+    let (mut alone, mut alone_memory) = start();
+    run(&mut Interpreter::new(), &mut alone, &mut alone_memory, 1);
+    for piece in [u64::MAX, 1000, 7] {
+        let (mut cpu, mut memory) = start();
+        let mut engine = Interpreter::new();
+        run(&mut engine, &mut cpu, &mut memory, piece);
+        assert_eq!(cpu, alone, "in pieces of {piece}");
+        assert_eq!(memory.block(memory.ram()), alone_memory.block(alone_memory.ram()), "in pieces of {piece}");
+        if piece == u64::MAX {
+            let counters = engine.counters();
+            assert!(counters.patched > 900 && counters.invalidated < 500, "{counters:?}");
+        }
+    }
+}
+
+/// An instruction that becomes another one is decoded anew.
+#[test]
+fn overwritten_instructions_are_others_the_next_time() {
+    let text = "
+bits 16
+    mov cx, 10
+again:
+    xor byte [one], 0x40 ^ 0x48
+one:
+    inc ax
+    inc bx
+    loop again
+    hlt
+";
+    let (mut cpu, mut memory) = machine(text);
+    run(&mut Interpreter::new(), &mut cpu, &mut memory, u64::MAX);
+    assert_eq!((cpu.gpr.get(gpr::AX), cpu.gpr.get(gpr::BX)), (0, 10));
+}
+
+/// RF holds until the last iteration is done, however often the run is cut in between.
+#[test]
+fn a_passed_breakpoint_is_not_met_again_between_iterations() {
+    let (mut cpu, mut memory) = machine("bits 16\nrep movsb\nhlt\n");
+    cpu.gpr.set(gpr::CX, 40);
+    cpu.gpr.set(gpr::SI, 0x2000);
+    cpu.gpr.set(gpr::DI, 0x3000);
+    (cpu.dr[0], cpu.dr[7]) = (0x1000, 0x401);
+    cpu.system_flags |= bits::RF;
+    let mut engine = Interpreter::new();
+    assert_eq!(engine.run(&mut cpu, &mut memory, &mut Board, 3), (Exit::BudgetSpent, 3));
+    assert!(cpu.flag(bits::RF) && cpu.gpr.get(gpr::CX) == 37);
+    run(&mut engine, &mut cpu, &mut memory, 1);
+    assert_eq!((cpu.gpr.get(gpr::CX), cpu.rip, cpu.flag(bits::RF)), (0, 0x1003, false));
+}
