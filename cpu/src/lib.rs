@@ -4,6 +4,17 @@
 //! with all checks, [`semantics`] and [`helpers`] what instructions do, [`interpreter`] the engine
 //! that runs them one after the other.
 
+#[cfg(target_endian = "big")]
+compile_error!(
+    "Beigebox runs on little-endian hosts only: it keeps the memory of an x86 machine as the machine sees it. \
+     Build for x86_64 or aarch64."
+);
+#[cfg(not(any(target_pointer_width = "64", target_family = "wasm")))]
+compile_error!(
+    "Beigebox runs on 64-bit hosts only, and as WebAssembly: guest memory does not fit beside all else into 32 bits. \
+     Build for x86_64 or aarch64, or take a 64-bit system."
+);
+
 pub mod bus;
 pub mod core;
 pub mod decode;

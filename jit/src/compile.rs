@@ -2,13 +2,13 @@
 
 use crate::context::Op;
 use crate::emit::{Emitter, tail_signature};
-use crate::memory::{Arena, SEGMENT, Segment};
+use crate::memory::{Arena, SEGMENT, Segment, Writing};
 use crate::region::Region;
 use cpu::core::Env;
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{AbiParam, InstBuilder, MemFlagsData, Signature};
-use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
+use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
@@ -119,7 +119,7 @@ impl Compiler {
     pub(crate) fn glue(&mut self) -> Result<Glue, StartError> {
         let generator = |e: String| StartError::Generator(e);
         let none = || StartError::Generator("no memory".into());
-        let mut signature = Signature::new(CallConv::SystemV);
+        let mut signature = Signature::new(self.isa.default_call_conv());
         for _ in 0..5 {
             signature.params.push(AbiParam::new(I64));
         }
@@ -222,12 +222,14 @@ impl Compiler {
             (self.segment, self.used) = (segment, 0);
         }
         let Some(module) = &mut self.module else { return Ok(None) };
+        let writing = Writing::new();
         let id = module.declare_anonymous_function(&self.context.func.signature).map_err(|e| e.to_string())?;
         module.define_function(id, &mut self.context).map_err(|e| format!("{e:?}"))?;
         module.finalize_definitions().map_err(|e| e.to_string())?;
         let bytes = self.context.compiled_code().map_or(0, |c| c.code_buffer().len());
         self.used += bytes.next_multiple_of(32) + 32;
-        let at = self.arena.executable(module.get_finalized_function(id));
+        drop(writing);
+        let at = self.arena.publish(module.get_finalized_function(id), bytes);
         Ok(Some((at as usize, bytes)))
     }
 }

@@ -2,6 +2,7 @@
 //! functions that native code calls.
 #![allow(unsafe_code, reason = "called by native code with pointers to the state of the run")]
 
+use crate::host::{self, keeping_registers};
 use cpu::core::{Core, Env, Leave};
 use cpu::flags::{Cond, FlagsOf};
 use cpu::insn::Insn;
@@ -133,36 +134,15 @@ fn is_vector(info: u64) -> bool {
     info >> 8 & 16 != 0
 }
 
-fn mxcsr() -> u32 {
-    let mut value = 0u32;
-    // SAFETY: stores four bytes.
-    unsafe { std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut value, options(nostack, preserves_flags)) };
-    value
-}
-fn set_mxcsr(value: u32) {
-    // SAFETY: the value is one that the host has, with all exceptions masked.
-    unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const value, options(nostack, preserves_flags)) };
-}
-/// MXCSR as Rust code expects it.
-const OWN_MXCSR: u32 = 0x1f80;
-/// The six masks.
-const MASKS: u32 = 0x1f80;
-
 /// Native code is about to run vector instructions. The answer is 0 when it must not.
 ///
 /// # Safety
 /// As for [`core`].
-unsafe extern "sysv64" fn begin_vectors(words: *mut Words, _none: u64) {
+unsafe extern "C" fn begin_vectors(words: *mut Words, _none: u64) {
     // SAFETY: as for `read`.
     unsafe {
         let cpu = &mut *(*words).cpu;
-        let may = cpu.cr0 & (cr0::EM | cr0::TS) == 0
-            && cpu.cr4 & cr4::OSFXSR != 0
-            && cpu.mxcsr & MASKS == MASKS
-            && cpu.mxcsr & !0xffff == 0;
-        if may {
-            set_mxcsr(cpu.mxcsr);
-        }
+        let may = cpu.cr0 & (cr0::EM | cr0::TS) == 0 && cpu.cr4 & cr4::OSFXSR != 0 && host::begin_floats(cpu.mxcsr);
         (*words).vectors = u64::from(may);
         (*words).host = u64::from(may);
     }
@@ -175,8 +155,7 @@ unsafe fn end_vectors(words: *mut Words) {
     // SAFETY: as for `read`.
     unsafe {
         if (*words).vectors == 1 {
-            (*(*words).cpu).mxcsr = mxcsr();
-            set_mxcsr(OWN_MXCSR);
+            host::end_floats(&mut (*(*words).cpu).mxcsr);
             (*words).vectors = 0;
         }
     }
@@ -199,7 +178,7 @@ pub(crate) unsafe fn returned(words: *mut u64) {
 ///
 /// # Safety
 /// As for [`core`].
-unsafe extern "sysv64" fn record(words: *mut Words, _none: u64) {
+unsafe extern "C" fn record(words: *mut Words, _none: u64) {
     // SAFETY: as for `read`.
     unsafe {
         let kind = std::mem::take(&mut (*words).flag_kind);
@@ -220,7 +199,7 @@ unsafe extern "sysv64" fn record(words: *mut Words, _none: u64) {
 
 /// # Safety
 /// As for [`core`].
-unsafe extern "sysv64" fn read(words: *mut Words, offset: u64, info: u64, remaining: i64, _value: u64) {
+unsafe extern "C" fn read(words: *mut Words, offset: u64, info: u64, remaining: i64, _value: u64) {
     let (seg, width) = operand(info);
     // SAFETY: the caller's words; no reference outlives the block.
     unsafe {
@@ -247,7 +226,7 @@ unsafe extern "sysv64" fn read(words: *mut Words, offset: u64, info: u64, remain
 }
 /// # Safety
 /// As for [`core`].
-unsafe extern "sysv64" fn modify(words: *mut Words, offset: u64, info: u64, remaining: i64, _value: u64) {
+unsafe extern "C" fn modify(words: *mut Words, offset: u64, info: u64, remaining: i64, _value: u64) {
     let (seg, width) = operand(info);
     // SAFETY: as for `read`.
     unsafe {
@@ -264,7 +243,7 @@ unsafe extern "sysv64" fn modify(words: *mut Words, offset: u64, info: u64, rema
 }
 /// # Safety
 /// As for [`core`].
-unsafe extern "sysv64" fn write(words: *mut Words, offset: u64, info: u64, remaining: i64, value: u64) {
+unsafe extern "C" fn write(words: *mut Words, offset: u64, info: u64, remaining: i64, value: u64) {
     let (seg, width) = operand(info);
     // SAFETY: as for `read`.
     unsafe {
@@ -286,7 +265,7 @@ unsafe extern "sysv64" fn write(words: *mut Words, offset: u64, info: u64, remai
 ///
 /// # Safety
 /// As for [`core`]; `op` is an operation of the region that is being run.
-unsafe extern "sysv64" fn helper(words: *mut Words, op: *const Op, remaining: i64) -> u64 {
+unsafe extern "C" fn helper(words: *mut Words, op: *const Op, remaining: i64) -> u64 {
     // SAFETY: the caller's words and operation.
     unsafe {
         let op = &*op;
@@ -307,7 +286,7 @@ unsafe extern "sysv64" fn helper(words: *mut Words, op: *const Op, remaining: i6
 }
 /// # Safety
 /// As for [`core`].
-unsafe extern "sysv64" fn cond(words: *mut Words, cond: u64) {
+unsafe extern "C" fn cond(words: *mut Words, cond: u64) {
     // SAFETY: as for `read`.
     unsafe {
         let core = core(words);
@@ -316,7 +295,7 @@ unsafe extern "sysv64" fn cond(words: *mut Words, cond: u64) {
 }
 /// # Safety
 /// As for [`core`].
-unsafe extern "sysv64" fn status(words: *mut Words, _none: u64) {
+unsafe extern "C" fn status(words: *mut Words, _none: u64) {
     // SAFETY: as for `read`.
     unsafe {
         let core = core(words);
@@ -325,7 +304,7 @@ unsafe extern "sysv64" fn status(words: *mut Words, _none: u64) {
 }
 /// # Safety
 /// As for [`core`].
-unsafe extern "sysv64" fn settle(words: *mut Words, _none: u64) {
+unsafe extern "C" fn settle(words: *mut Words, _none: u64) {
     // SAFETY: as for `read`.
     unsafe {
         let core = core(words);
@@ -334,75 +313,6 @@ unsafe extern "sysv64" fn settle(words: *mut Words, _none: u64) {
     }
 }
 
-/// A function around another one that keeps all registers.
-macro_rules! keeping_registers {
-    ($name:ident, $function:ident) => {
-        #[unsafe(naked)]
-        unsafe extern "sysv64" fn $name() {
-            std::arch::naked_asm!(
-                "push rbp",
-                "mov rbp, rsp",
-                "push rax",
-                "push rcx",
-                "push rdx",
-                "push rsi",
-                "push rdi",
-                "push r8",
-                "push r9",
-                "push r10",
-                "push r11",
-                "sub rsp, 264",
-                "and rsp, -16",
-                "movups [rsp], xmm0",
-                "movups [rsp + 16], xmm1",
-                "movups [rsp + 32], xmm2",
-                "movups [rsp + 48], xmm3",
-                "movups [rsp + 64], xmm4",
-                "movups [rsp + 80], xmm5",
-                "movups [rsp + 96], xmm6",
-                "movups [rsp + 112], xmm7",
-                "movups [rsp + 128], xmm8",
-                "movups [rsp + 144], xmm9",
-                "movups [rsp + 160], xmm10",
-                "movups [rsp + 176], xmm11",
-                "movups [rsp + 192], xmm12",
-                "movups [rsp + 208], xmm13",
-                "movups [rsp + 224], xmm14",
-                "movups [rsp + 240], xmm15",
-                "call {f}",
-                "movups xmm0, [rsp]",
-                "movups xmm1, [rsp + 16]",
-                "movups xmm2, [rsp + 32]",
-                "movups xmm3, [rsp + 48]",
-                "movups xmm4, [rsp + 64]",
-                "movups xmm5, [rsp + 80]",
-                "movups xmm6, [rsp + 96]",
-                "movups xmm7, [rsp + 112]",
-                "movups xmm8, [rsp + 128]",
-                "movups xmm9, [rsp + 144]",
-                "movups xmm10, [rsp + 160]",
-                "movups xmm11, [rsp + 176]",
-                "movups xmm12, [rsp + 192]",
-                "movups xmm13, [rsp + 208]",
-                "movups xmm14, [rsp + 224]",
-                "movups xmm15, [rsp + 240]",
-                "lea rsp, [rbp - 72]",
-                "pop r11",
-                "pop r10",
-                "pop r9",
-                "pop r8",
-                "pop rdi",
-                "pop rsi",
-                "pop rdx",
-                "pop rcx",
-                "pop rax",
-                "pop rbp",
-                "ret",
-                f = sym $function,
-            )
-        }
-    };
-}
 keeping_registers!(read_keeping, read);
 keeping_registers!(write_keeping, write);
 keeping_registers!(modify_keeping, modify);

@@ -221,7 +221,7 @@ impl<'a> Emitter<'a> {
             access.params.push(AbiParam::new(I64));
         }
         let access = b.import_signature(access);
-        let mut helper = Signature::new(CallConv::SystemV);
+        let mut helper = Signature::new(target.default_call_conv);
         for _ in 0..3 {
             helper.params.push(AbiParam::new(I64));
         }

@@ -6,11 +6,17 @@
 //! its own where there is a second processor. Whatever the emitter has no words for is a call of
 //! the function that the interpreter calls as well. Nothing that the guest can see depends on
 //! which tier runs what.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+//!
+//! It exists on Linux and macOS; elsewhere the crate is empty. [`host`] and [`memory`] know what the host is.
+#![cfg(any(
+    all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")),
+    all(target_os = "macos", target_arch = "aarch64")
+))]
 
 mod compile;
 mod context;
 mod emit;
+mod host;
 mod memory;
 mod plan;
 mod region;

@@ -5,10 +5,11 @@
 //!
 //! Arithmetic runs with the guest's MXCSR in the host's, whose flags then collect what the guest's would. That is done
 //! only while the guest masks all exceptions; else, and where an operand is not what the fast code is for, the
-//! instruction is left to the interpreter.
+//! instruction is left to the interpreter. Hosts whose arithmetic is not that of x86 leave it to helpers.
 
 use crate::context as cx;
 use crate::emit::{Emitter, Host, How, V, guest, trusted};
+use crate::host::HAS_SSE_ARITHMETIC;
 use crate::survey::{ALL, Surveyor};
 use cpu::insn::{Code, Insn, Mnemonic, OperandKind};
 use cpu::micro::Micro;
@@ -228,11 +229,26 @@ pub(crate) fn is_native(i: &Insn) -> bool {
     match kind(i) {
         None => false,
         Some(Kind::Nothing) => true,
+        Some(kind) if !HAS_SSE_ARITHMETIC && is_arithmetic(kind) => false,
         Some(_) => {
             (!memory(i) || i.mem.flat && i.mem.width == Width::Dword)
                 && i.ops.iter().all(|o| o.kind != OperandKind::Xmm || o.index < 8)
         }
     }
+}
+
+/// Whether the host's rounding, flags and NaNs matter.
+fn is_arithmetic(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Scalar(..)
+            | Kind::Packed(..)
+            | Kind::Compare(_)
+            | Kind::FromInteger(_)
+            | Kind::Truncate(_)
+            | Kind::Convert { .. }
+            | Kind::ComparePacked(_)
+    )
 }
 
 /// Bytes of the memory operand, and whether it is written.

@@ -3,6 +3,7 @@
 
 use crate::compile::{Compiler, Glue, Ready, StartError, Unit};
 use crate::context::{self as cx, Op, Slot};
+use crate::host::fetch_anew;
 use crate::memory::Arena;
 use crate::region::{Region, explore};
 use cpu::core::{Env, INDIRECT, LEFT, Leave, SLOW};
@@ -449,6 +450,10 @@ impl Tier for Upper {
         }
     }
     fn collect(&mut self, mut install: impl FnMut(&Place, u32)) {
+        if !self.workshop.has_ready() {
+            return;
+        }
+        fetch_anew();
         while self.workshop.has_ready() {
             match self.workshop.take() {
                 Some(ready) => self.accept(ready, &mut install),
@@ -490,7 +495,7 @@ impl Tier for Upper {
             let env = std::ptr::from_mut(env).cast::<Env<'static>>();
             words.add(cx::ENV / 8).write(env as u64);
             words.add(cx::CPU / 8).write(cpu as u64);
-            type Enter = unsafe extern "sysv64" fn(*mut u64, *mut CpuState, u64, i64, usize) -> u64;
+            type Enter = unsafe extern "C" fn(*mut u64, *mut CpuState, u64, i64, usize) -> u64;
             let enter: Enter = std::mem::transmute(self.glue.enter);
             let how = enter(words, cpu, index, before, code);
             cx::returned(words);

@@ -2,7 +2,10 @@
 //! registers, flags, memory, exits, retired instructions, wherever the budget is cut.
 //!
 //! `BEIGEBOX_JIT_PROGRAMS` says how many programs are run.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(any(
+    all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")),
+    all(target_os = "macos", target_arch = "aarch64")
+))]
 
 use cpu::Model;
 use cpu::bus::{Bus, Cycle};

@@ -6,6 +6,16 @@ use cpu::memory::GuestMemory;
 use cpu::watch::{Watch, WatchHit};
 use cpu::{Bus, CpuState};
 
+#[cfg(all(
+    feature = "jit",
+    not(any(
+        all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")),
+        all(target_os = "macos", target_arch = "aarch64")
+    ))
+))]
+#[path = "no_translator.rs"]
+mod jit;
+
 /// Which interpreter or translator runs the processor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EngineKind {
@@ -37,14 +47,14 @@ pub(crate) struct Processor {
 
 enum Kind {
     Interpreter(Box<Interpreter>),
-    #[cfg(all(feature = "jit", target_os = "linux", target_arch = "x86_64"))]
+    #[cfg(feature = "jit")]
     Jit(Box<jit::Translator>),
 }
 
 impl Processor {
     /// The engine of `kind`. Where the host refuses memory for code it is the interpreter.
     pub(crate) fn new(kind: EngineKind, settings: JitSettings) -> Processor {
-        #[cfg(all(feature = "jit", target_os = "linux", target_arch = "x86_64"))]
+        #[cfg(feature = "jit")]
         if kind == EngineKind::Jit {
             let mut all = jit::Settings::default();
             if let Some(threshold) = settings.threshold {
@@ -63,7 +73,7 @@ impl Processor {
     fn engine(&mut self) -> &mut dyn Engine {
         match &mut self.engine {
             Kind::Interpreter(interpreter) => &mut **interpreter,
-            #[cfg(all(feature = "jit", target_os = "linux", target_arch = "x86_64"))]
+            #[cfg(feature = "jit")]
             Kind::Jit(translator) => &mut **translator,
         }
     }
@@ -102,7 +112,7 @@ impl Processor {
     pub(crate) fn name(&self) -> &'static str {
         match &self.engine {
             Kind::Interpreter(interpreter) => interpreter.name(),
-            #[cfg(all(feature = "jit", target_os = "linux", target_arch = "x86_64"))]
+            #[cfg(feature = "jit")]
             Kind::Jit(translator) => translator.name(),
         }
     }
@@ -110,14 +120,14 @@ impl Processor {
     pub(crate) fn interpreter(&self) -> &Interpreter {
         match &self.engine {
             Kind::Interpreter(interpreter) => interpreter,
-            #[cfg(all(feature = "jit", target_os = "linux", target_arch = "x86_64"))]
+            #[cfg(feature = "jit")]
             Kind::Jit(translator) => translator.interpreter(),
         }
     }
     fn interpreter_mut(&mut self) -> &mut Interpreter {
         match &mut self.engine {
             Kind::Interpreter(interpreter) => interpreter,
-            #[cfg(all(feature = "jit", target_os = "linux", target_arch = "x86_64"))]
+            #[cfg(feature = "jit")]
             Kind::Jit(translator) => translator.interpreter_mut(),
         }
     }
@@ -144,7 +154,7 @@ impl Processor {
                 let _ = retired;
                 lines
             }
-            #[cfg(all(feature = "jit", target_os = "linux", target_arch = "x86_64"))]
+            #[cfg(feature = "jit")]
             Kind::Jit(translator) => {
                 let c = translator.counters();
                 let share = 100.0 * c.native as f64 / retired.max(1) as f64;

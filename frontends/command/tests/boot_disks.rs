@@ -139,7 +139,11 @@ fn debian_moves_to_a_new_disk() {
     let old = format!("file={},snapshot=on", image.display());
     let login = ["login:=>serial:root<enter>", "assword:=>serial:beigebox<enter>"];
     let make = "# =>serial:stty -echo; mount -t vfat /dev/sdc1 /media || mount /dev/sdc1 /media; sh /media/make || echo made-not<enter>";
-    let engine = if cfg!(all(target_os = "linux", target_arch = "x86_64")) { "jit" } else { "interpreter" };
+    let engine = if cfg!(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))) {
+        "jit"
+    } else {
+        "interpreter"
+    };
     let first = ["--disk", &old, "--disk", &disk, "--share", &share, "--net", "user", "--engine", engine];
     let serial = run(&first, &[&login[..], &[make]].concat());
     assert!(serial.contains("made-42"), "{serial}");
