@@ -21,6 +21,7 @@ struct Entry {
     expect: toml::Value,
     #[serde(default)]
     reset_on_triple_fault: bool,
+    ends: Option<String>,
 }
 
 /// The demonstration: a floppy's first sectors.
@@ -71,8 +72,12 @@ fn main() {
         fs::write(&file, &rom.bytes).expect("the build folder is writable");
         let _ = writeln!(
             table,
-            "    Rom {{ name: {:?}, image: include_bytes!({:?}), expect: {:?}, resets: {} }},",
-            entry.name, file, expect, entry.reset_on_triple_fault
+            "    Rom {{ name: {:?}, image: include_bytes!({:?}), expect: {:?}, resets: {}, powers_off: {} }},",
+            entry.name,
+            file,
+            expect,
+            entry.reset_on_triple_fault,
+            entry.ends.as_deref() == Some("power-off")
         );
     }
     table.push(']');

@@ -156,6 +156,12 @@ impl Ne2000 {
         self.network = network;
     }
 
+    /// Its hardware address, and whether the guest has its receiver on.
+    #[must_use]
+    pub fn station(&self) -> ([u8; 6], bool) {
+        (self.address, self.listening())
+    }
+
     fn level(&self) -> bool {
         self.state.interrupt_status & self.state.interrupt_mask & !RESET != 0
     }

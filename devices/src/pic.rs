@@ -251,6 +251,13 @@ impl PicPair {
         let [first, ..] = &self.inputs;
         self.inputs.get(usize::from(number)).unwrap_or(first).share()
     }
+    /// Requests, interrupts in service, masked inputs, level-triggered inputs and the vectors of inputs 0 of both
+    /// controllers, master first.
+    #[must_use]
+    pub fn registers(&self) -> [[u8; 5]; 2] {
+        [&self.pair.master, &self.pair.slave]
+            .map(|chip| [chip.request, chip.in_service, chip.mask, chip.edge_level_control, chip.vector_base])
+    }
     /// Whether the processor's INTR pin is high.
     #[must_use]
     pub fn has_interrupt(&self) -> bool {

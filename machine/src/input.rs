@@ -95,6 +95,10 @@ impl Typing {
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
+    #[cfg(feature = "host")]
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
 }
 
 /// The mouse, scripted: movements and presses wait in the same queue as typed keys and are carried

@@ -32,7 +32,7 @@
 //! | look inside | [`Machine::cpu`], [`Machine::with_cpu`], [`Machine::read_memory`], [`Machine::read_linear`] and their counterparts |
 //! | stop it, follow it | [`Machine::add_breakpoint`], [`Machine::add_hook`] at instructions, memory and ports: [`probe`]; [`Machine::watch_io`], [`trace`] |
 //! | keep its state | [`Machine::save`], [`Machine::restore`], [`Machine::state_hash`] |
-//! | debug the guest | `gdb`, with the feature of that name |
+//! | debug the guest | `gdb`, with the feature of that name; commands as text: `monitor` |
 //!
 //! The examples (`machine/examples`) boot a ROM and assert its output, add a device, run a boot sector in the loop of
 //! a graphical program, and connect two machines. Errors are typed: [`BuildError`], [`snapshot::SnapshotError`],
@@ -59,6 +59,8 @@ pub mod golden;
 pub mod host;
 pub mod input;
 pub mod loader;
+#[cfg(feature = "host")]
+pub mod monitor;
 pub mod pc;
 pub mod probe;
 pub mod run;

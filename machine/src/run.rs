@@ -451,6 +451,8 @@ impl Builder {
             probes: Probes::default(),
             #[cfg(feature = "gdb")]
             gdb: crate::gdb::Session::default(),
+            #[cfg(feature = "host")]
+            kept: None,
             no_reboot: self.no_reboot,
             reset_on_triple_fault: self.reset_on_triple_fault,
             resets: 0,
@@ -612,6 +614,9 @@ pub struct Machine {
     pub(crate) probes: Probes,
     #[cfg(feature = "gdb")]
     pub(crate) gdb: crate::gdb::Session,
+    /// The state that the monitor keeps in memory.
+    #[cfg(feature = "host")]
+    pub(crate) kept: Option<Vec<u8>>,
     no_reboot: bool,
     reset_on_triple_fault: bool,
     resets: u64,

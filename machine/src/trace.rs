@@ -68,6 +68,15 @@ pub fn disassemble(bytes: &[u8], bitness: u32, ip: u64) -> String {
     text
 }
 
+/// One instruction as text, and how many bytes it has.
+#[cfg(feature = "host")]
+pub(crate) fn disassemble_one(bytes: &[u8], bitness: u32, ip: u64) -> (String, usize) {
+    let instruction = Decoder::with_ip(bitness, bytes, ip, DecoderOptions::NONE).decode();
+    let mut text = String::new();
+    FastFormatter::new().format(&instruction, &mut text);
+    (text, instruction.len())
+}
+
 /// A closure that writes the processor's trace to `sink`. Host errors end the trace silently: a
 /// closed pipe must not stop the machine.
 pub(crate) fn tracer(options: TraceOptions, mut sink: Box<dyn Write + Send>) -> cpu::interpreter::Tracer {

@@ -20,6 +20,8 @@ pub struct Rom {
     pub expect: &'static str,
     /// The ROM resets the machine on purpose, by triple faults too, and goes on.
     pub resets: bool,
+    /// It ends by switching the machine off instead of by the exit port.
+    pub powers_off: bool,
 }
 
 static ROMS: &[Rom] = include!(concat!(env!("OUT_DIR"), "/roms.rs"));

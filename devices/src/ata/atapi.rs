@@ -151,6 +151,9 @@ impl Cdrom {
     pub fn is_open(&self) -> bool {
         self.state.open
     }
+    pub fn medium(&self) -> Option<&dyn Storage> {
+        self.medium.as_deref()
+    }
 
     /// Forgets the data of the current command.
     pub fn abandon(&mut self) {

@@ -152,6 +152,23 @@ impl IdeController {
         !matches!(self.slot(position), Drive::Absent)
     }
 
+    /// What is attached at `position`: whether it is a CD-ROM drive, and the bytes and write protection of its medium.
+    #[must_use]
+    pub fn medium(&self, position: Position) -> Option<(bool, Option<(u64, bool)>)> {
+        let [first, second] = &self.channels;
+        let ([master, slave], is_master) = match position {
+            Position::PrimaryMaster => (&first.drives, true),
+            Position::PrimarySlave => (&first.drives, false),
+            Position::SecondaryMaster => (&second.drives, true),
+            Position::SecondarySlave => (&second.drives, false),
+        };
+        match if is_master { master } else { slave } {
+            Drive::Absent => None,
+            Drive::Disk(disk) => Some((false, Some((disk.storage.len(), disk.storage.read_only())))),
+            Drive::Cdrom(cdrom) => Some((true, cdrom.medium().map(|medium| (medium.len(), true)))),
+        }
+    }
+
     /// Bytes that channel `channel` (0, 1) gives before its drive does anything: to the end of the block.
     #[must_use]
     pub fn data_left(&self, channel: usize) -> usize {

@@ -241,6 +241,13 @@ impl FloppyController {
         self.drives.get(drive).and_then(|drive| drive.kind)
     }
 
+    /// Bytes and write protection of the disk in drive `drive` (0 or 1).
+    #[must_use]
+    pub fn medium(&self, drive: usize) -> Option<(u64, bool)> {
+        let medium = self.drives.get(drive)?.medium.as_ref()?;
+        Some((medium.len(), medium.read_only()))
+    }
+
     /// Whether the motor of drive `drive` is on: the light of the drive.
     #[must_use]
     pub fn motor(&self, drive: usize) -> bool {

@@ -6,6 +6,7 @@ mod doctor;
 mod document;
 mod drives;
 mod image;
+mod monitor;
 mod net;
 mod options;
 mod presets;

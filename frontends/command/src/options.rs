@@ -295,6 +295,16 @@ pub(crate) struct Run {
     /// Run nothing before a debugger has come and says so.
     #[arg(long, help_heading = "Looking inside")]
     pub(crate) gdb_wait: bool,
+    /// Takes commands of an operator here: stdio, tcp:PORT (of this host only), tcp:ADDRESS:PORT or unix:PATH; `help`
+    /// lists them. Whoever connects owns the guest, and reads and writes your files.
+    #[arg(long, value_name = "WHERE", value_parser = crate::monitor::place, help_heading = "Looking inside")]
+    pub(crate) monitor: Option<crate::monitor::Place>,
+    /// The same for programs: QEMU's machine protocol (QMP).
+    #[arg(long, value_name = "WHERE", value_parser = crate::monitor::place, help_heading = "Looking inside")]
+    pub(crate) qmp: Option<crate::monitor::Place>,
+    /// Run nothing before `cont` comes from there.
+    #[arg(long, help_heading = "Looking inside")]
+    pub(crate) paused: bool,
     /// Trace: insn, int, io, with commas between them.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT", help_heading = "Looking inside")]
     pub(crate) trace: Vec<Trace>,

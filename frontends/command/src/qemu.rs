@@ -58,6 +58,7 @@ const WITH_VALUE: &[&str] = &[
     "L",
     "m",
     "machine",
+    "mon",
     "monitor",
     "name",
     "net",
@@ -207,6 +208,8 @@ struct Translation {
     debugcon: Option<String>,
     graphic: Option<bool>,
     exit_device: bool,
+    /// `-S`.
+    stopped: bool,
 }
 
 /// Translates a command line, without the program's name.
@@ -219,6 +222,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Parsed, Failure> {
         debugcon: None,
         graphic: None,
         exit_device: false,
+        stopped: false,
     };
     // Character devices may be named before they are defined.
     let mut flags = Vec::new();
@@ -339,15 +343,14 @@ impl Translation {
                     self.note(format!("-parallel {text}: what is printed is not shown"));
                 }
             }
-            "monitor" => {
-                if !matches!(text.as_str(), "none" | "null") {
-                    self.note(format!("-monitor {text}: there is no monitor"));
-                }
-            }
-            "qmp" => {
-                if text != "none" {
-                    return Err(bad("-qmp: there is no QMP server"));
-                }
+            "monitor" => self.control("monitor", name, &text)?,
+            "qmp" => self.control("qmp", name, &text)?,
+            "mon" => {
+                let properties = properties(&text, "chardev");
+                let get = |wanted: &str| properties.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
+                let Some(id) = get("chardev") else { return Err(bad(format!("-mon {text}: no chardev="))) };
+                let option = if get("mode").is_some_and(|mode| mode == "control") { "qmp" } else { "monitor" };
+                self.control(option, name, &format!("chardev:{id}"))?;
             }
             "chardev" => self.chardev(&text)?,
             "debugcon" => self.debugcon = Some(text),
@@ -384,10 +387,13 @@ impl Translation {
             "gdb" => {
                 // Who listens, and that nobody waits, goes without saying here.
                 let place = text.split(',').next().unwrap_or_default();
+                if place == "stdio" {
+                    return Err(bad("-gdb stdio: give it a socket: -gdb unix:PATH, and `target remote PATH` in GDB"));
+                }
                 values::gdb(place).map_err(|problem| bad(format!("-gdb {text}: {problem}")))?;
                 self.set("gdb", place);
             }
-            "S" => self.switch("gdb-wait"),
+            "S" => self.stopped = true,
             "daemonize" => return Err(bad("-daemonize: use the shell's `&`")),
             "version" => self.parsed.print = Some(version()),
             "h" | "help" => self.parsed.print = Some(help()),
@@ -473,13 +479,39 @@ impl Translation {
         }
     }
 
+    /// A monitor: `option` of ours, by flag `flag`.
+    fn control(&mut self, option: &'static str, flag: &str, text: &str) -> Result<(), Failure> {
+        let text = match text.strip_prefix("chardev:") {
+            Some(id) => {
+                let device = self.chardevs.get(id);
+                device.ok_or_else(|| bad(format!("-{flag} {text}: there is no -chardev with id={id}")))?.clone()
+            }
+            None => text.to_owned(),
+        };
+        let place = text.split(',').next().unwrap_or_default();
+        if matches!(place, "none" | "null" | "vc") || place.starts_with("vc:") {
+            return Ok(());
+        }
+        // `server` is understood; that it waits for the first client is not imitated.
+        if text.split(',').any(|word| matches!(word, "server=off" | "reconnect")) {
+            return Err(bad(format!("-{flag} {text}: it listens, and connects to nobody")));
+        }
+        let place = place.replacen("telnet:", "tcp:", 1);
+        crate::monitor::place(&place).map_err(|problem| bad(format!("-{flag} {text}: {problem}")))?;
+        self.set(option, place);
+        Ok(())
+    }
+
     fn chardev(&mut self, text: &str) -> Result<(), Failure> {
         let (mut kind, mut id, mut path) = (String::new(), None, None);
+        let (mut host, mut port) = (String::new(), None);
         for (name, value) in properties(text, "backend") {
             match name.as_str() {
                 "backend" => kind = value,
                 "id" => id = Some(value),
                 "path" => path = Some(value),
+                "host" => host = value,
+                "port" => port = Some(value),
                 _ => {}
             }
         }
@@ -487,7 +519,9 @@ impl Translation {
         let stream = match (kind.as_str(), path) {
             ("stdio" | "null", _) => kind,
             ("file", Some(path)) => format!("file:{path}"),
-            _ => return Err(bad(format!("-chardev {text}: not supported; there are stdio, null and file"))),
+            ("socket", Some(path)) => format!("unix:{path}"),
+            ("socket", None) if port.is_some() => format!("tcp:{host}:{}", port.unwrap_or_default()),
+            _ => return Err(bad(format!("-chardev {text}: not supported; there are stdio, null, file and socket"))),
         };
         self.chardevs.insert(id, stream);
         Ok(())
@@ -589,6 +623,11 @@ impl Translation {
         // QEMU resets on a triple fault unless told not to, and its machine has no exit device unless
         // given; a port that nobody uses takes its place.
         self.parsed.settings.insert(0, Setting::on("reset-on-triple-fault", Origin::Kind("qemu")));
+        if self.stopped {
+            let is_set = |name: &str| self.parsed.settings.iter().any(|setting| setting.name == name);
+            let name = if is_set("gdb") || !(is_set("monitor") || is_set("qmp")) { "gdb-wait" } else { "paused" };
+            self.switch(name);
+        }
         if !self.exit_device {
             self.parsed.settings.insert(0, Setting::new("debug-exit", "0xfff0", Origin::Kind("qemu")));
         }
@@ -726,11 +765,30 @@ mod tests {
             ("-drive if=ide", "no file"),
             ("-drive file=a,form=raw", "no property"),
             ("-serial chardev:x", "-chardev"),
-            ("-qmp stdio", "QMP"),
+            ("-qmp pty", "unix:PATH"),
+            ("-mon mode=control", "chardev="),
+            ("-monitor chardev:x", "-chardev"),
+            ("-gdb stdio", "unix:PATH"),
         ] {
             let failure = parsed(text).unwrap_err();
             assert!(failure.text.contains(words) && failure.code == 2, "{text}: {}", failure.text);
         }
+    }
+
+    #[test]
+    fn monitors() {
+        let place = |text: &str| Some(crate::monitor::place(text).unwrap());
+        let options = run("-monitor stdio -qmp unix:/tmp/q,server=on,wait=off -S");
+        assert_eq!((options.monitor, options.qmp), (place("stdio"), place("unix:/tmp/q")));
+        assert!(options.paused && !options.gdb_wait);
+        let options = run("-monitor telnet:127.0.0.1:4444,server,nowait -s -S");
+        assert_eq!(options.monitor, place("tcp:127.0.0.1:4444"));
+        assert!(options.gdb_wait && !options.paused);
+        let options = run("-chardev socket,id=q,path=/tmp/s,server=on,wait=off -mon chardev=q,mode=control");
+        assert_eq!((options.monitor, options.qmp), (None, place("unix:/tmp/s")));
+        let options = run("-chardev socket,id=q,host=localhost,port=44,server -mon q");
+        assert_eq!(options.monitor, place("tcp:44"));
+        assert_eq!(run("-monitor none -nographic").monitor, None);
     }
 
     #[test]

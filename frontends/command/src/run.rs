@@ -1,6 +1,7 @@
 //! `beigebox run`: builds the machine the options describe and drives it to its end.
 
 use crate::drives::{self, image_failure};
+use crate::monitor::{Desk, Place};
 use crate::options::{ClockMode, Display, Engine, Hypervisor, Run, Trace, Vga};
 use crate::screens::{Screens, Stack};
 use crate::script::{self, Action, Rule, When};
@@ -24,6 +25,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+/// Real time between two looks at the outside world while the machine stands still.
+const STANDING: std::time::Duration = std::time::Duration::from_millis(5);
 /// Guest time between two looks at the outside world.
 const SLICE: u64 = 1_000_000;
 /// Guest time between two looks at the text screen for texts that are waited for.
@@ -37,7 +40,9 @@ pub(crate) fn run(mut options: Run) -> Result<u8, Failure> {
     let rules = rules(&options)?;
     let pictures = pictures(&options)?;
     let places = Places::choose(&options, !rules.is_empty());
-    let serial = options.serial.clone().unwrap_or(if places.is_shown() { Stream::Null } else { Stream::Stdio });
+    let is_taken = [&options.monitor, &options.qmp].contains(&&Some(Place::Stdio));
+    let serial =
+        options.serial.clone().unwrap_or(if places.is_shown() || is_taken { Stream::Null } else { Stream::Stdio });
     let debugcon = options.debugcon.clone().unwrap_or(Stream::Null);
     let scripted = !rules.is_empty() || !options.exit_on_text.is_empty() || !pictures.is_empty();
     let follows_host = match options.clock {
@@ -66,6 +71,7 @@ pub(crate) fn run(mut options: Run) -> Result<u8, Failure> {
         next_picture: 0,
         mode: mode(&options),
         gdb: None,
+        desk: Desk::open(options.monitor.as_ref(), options.qmp.as_ref(), !options.paused, mode(&options))?,
         interrupted: Arc::default(),
     };
     signals::raise(&session.interrupted)?;
@@ -75,6 +81,9 @@ pub(crate) fn run(mut options: Run) -> Result<u8, Failure> {
     session.gdb = serve_gdb(&options)?;
     let started = Instant::now();
     let outcome = session.drive(&mut machine, &options, started);
+    if let Ok(end) = &outcome {
+        session.desk.finish(&mut machine, end);
+    }
     console::restore();
     let ended = outcome?;
     session.sound.finish()?;
@@ -116,6 +125,7 @@ impl Places {
         }
         let free = options.serial != Some(Stream::Stdio)
             && options.debugcon != Some(Stream::Stdio)
+            && ![&options.monitor, &options.qmp].contains(&&Some(Place::Stdio))
             && options.trace.is_empty()
             && options.exit_on_text.is_empty()
             && options.exit_on_picture.is_empty()
@@ -239,7 +249,7 @@ fn pictures(options: &Run) -> Result<Vec<Golden>, Failure> {
 }
 
 /// How a run ended.
-enum End {
+pub(crate) enum End {
     /// The text that was waited for stands there.
     Text,
     /// A text that means failure stands there.
@@ -394,6 +404,21 @@ pub(crate) fn check(options: &Run) -> Result<(), Failure> {
     }
     if options.gdb_wait && options.gdb.is_none() {
         return bad("--gdb-wait needs --gdb");
+    }
+    let on_stdio = |place: &Option<Place>| *place == Some(Place::Stdio);
+    let serial_on_stdio = options.serial == Some(Stream::Stdio) || options.debugcon == Some(Stream::Stdio);
+    if [on_stdio(&options.monitor), on_stdio(&options.qmp), serial_on_stdio || terminal]
+        .iter()
+        .filter(|on| **on)
+        .count()
+        > 1
+    {
+        return bad(
+            "standard input and output are for one of --monitor, --qmp, --serial, --debugcon and the terminal's screen",
+        );
+    }
+    if options.paused && options.monitor.is_none() && options.qmp.is_none() {
+        return bad("--paused needs --monitor or --qmp, or nothing could let the machine go on");
     }
     if options.ips.is_some_and(|rate| !(1000..=1_000_000_000_000).contains(&rate)) {
         return bad("--ips must be from 1000 to 1000000000000");
@@ -600,6 +625,7 @@ struct Session {
     next_picture: u64,
     mode: Mode,
     gdb: Option<gdb::Server>,
+    desk: Desk,
     /// A signal asks for the end.
     interrupted: Arc<AtomicBool>,
 }
@@ -618,6 +644,23 @@ impl Session {
             }
             if options.wall_limit.is_some_and(|limit| started.elapsed().as_nanos() >= u128::from(limit)) {
                 return Ok(End::Limit("--wall-limit"));
+            }
+            if !self.desk.turn(machine) {
+                return Ok(End::Quit);
+            }
+            if !self.desk.is_running() {
+                // A debugger is answered all the same; the host's clock goes on without the guest.
+                if let Some(gdb) = &mut self.gdb
+                    && gdb.run(machine, 0, 0) == Ran::Quit
+                {
+                    return Ok(End::Quit);
+                }
+                self.pace = self.pace.map(|_| Pace::starting(machine.now()));
+                if self.screens.turn(machine, None)? {
+                    return Ok(End::Quit);
+                }
+                std::thread::sleep(STANDING);
+                continue;
             }
             let instructions = most.saturating_sub(machine.counters().instructions);
             let stop = match &mut self.gdb {

@@ -320,12 +320,28 @@ fn rebased(folder: &Path, known: &Known, text: &str) -> OsString {
             text.replace(",,", "\0").split(',').map(part).collect::<Vec<_>>().join(",").into()
         }
         "image" | "module" | "floppy" | "disk" | "cdrom" => join(text),
+        "on-text" => rebased_rule(folder, text).into(),
         _ if known.is_path => join(text),
         _ => match ["file:", "wav:"].iter().find_map(|prefix| Some((prefix, text.strip_prefix(prefix)?))) {
             Some((prefix, path)) => behind(prefix, path),
             None => text.into(),
         },
     }
+}
+
+/// The same for a rule: its picture, and the file that it names.
+fn rebased_rule(folder: &Path, text: &str) -> String {
+    let Some((when, action)) = text.split_once("=>") else { return text.to_owned() };
+    let behind = |text: &str, prefixes: &[&str]| {
+        let found = prefixes.iter().find_map(|prefix| Some((prefix, text.strip_prefix(prefix)?)));
+        match found {
+            Some((prefix, path)) if !path.is_empty() && path != "none" => {
+                format!("{prefix}{}", folder.join(path).to_string_lossy())
+            }
+            _ => text.to_owned(),
+        }
+    };
+    format!("{}=>{}", behind(when, &["picture:"]), behind(action, &["screenshot:", "floppy:", "disc:"]))
 }
 
 /// The options of `run` that make the machine, as arguments of another command.

@@ -299,3 +299,149 @@ fn a_linux_kernel() {
     let serial = || std::fs::read_to_string(guest.path("serial")).unwrap_or_default();
     guest.wait_for("its first words", || serial().contains("Linux version").then_some(()));
 }
+
+/// A guest that prints to the debug console, counts in memory, and calls a function in a loop that gets hot.
+const BUSY: &str = "       jmp 0:start
+start:  xor ax, ax
+        mov ds, ax
+        mov ss, ax
+        mov sp, 7000h
+        xor ebx, ebx
+        cli
+turn:   mov cx, 1000
+.inner: call work
+        loop .inner
+        inc dword [600h]
+        jmp turn
+work:   inc ebx
+        mov [604h], ebx
+        ret";
+
+/// Over TCP: interrupted while it runs, left and visited again; breakpoints, steps and watchpoints hold exactly, in
+/// translated code too.
+fn over_tcp(engine: &str) {
+    if !is_set_up() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let image = write(folder.path(), BUSY);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_beigebox"))
+        .args(["run", "--display=none", "--serial=null", "--clock=instructions", "--wall-limit=200s", "--gdb=tcp:0"])
+        .args(["--jit-threshold=1", "--engine", engine, "--floppy"])
+        .arg(&image)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stderr.take().unwrap()), &mut line).unwrap();
+    let guest = Guest { child, folder };
+    let place = line.trim().rsplit(' ').next().unwrap().trim_end_matches('`').to_owned();
+    let target = format!("target remote {place}");
+    // Where the boot sector's parts are.
+    let (inner, work) = (0x7c15, 0x7c21);
+    let gdb = |commands: &[&str]| {
+        let mut gdb = Command::new("gdb");
+        gdb.args(["--batch", "--nx", "--quiet", "-ex", "set confirm off", "-ex", "set pagination off", "-ex", &target]);
+        for command in commands {
+            gdb.args(["-ex", command]);
+        }
+        let output = gdb.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        println!("{said}");
+        said
+    };
+    // Until the loop is hot.
+    guest.wait_for("the loop", || {
+        let said = gdb(&["x/1uw 0x600", "detach"]);
+        let count = said.lines().find_map(|line| line.strip_prefix("0x600:\t")?.trim().parse::<u32>().ok())?;
+        (count > 20).then_some(())
+    });
+    // Interrupted while it runs: GDB gets a Ctrl-C a moment after `continue`, and a breakpoint holds afterwards.
+    let interrupt = "python import threading, os, signal; \
+                     threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()";
+    let said = gdb(&[
+        interrupt,
+        "continue",
+        "p $eip >= 0x7c00 && $eip < 0x7c40",
+        &format!("break *{work:#x}"),
+        "continue",
+        "p $ebx - *(unsigned*)0x604",
+        "set $before = $ebx",
+        "continue",
+        "continue",
+        "p $ebx - $before",
+        "ignore 1 100",
+        "continue",
+        "p $ebx - $before",
+        "delete",
+        // Single steps in the hot loop: inc, mov, ret, loop, call.
+        "set $cx = 500",
+        "stepi",
+        "p $eip",
+        "stepi",
+        "stepi",
+        "stepi",
+        "p $eip",
+        "p $cx",
+        "stepi",
+        "p $eip",
+        // A watchpoint on what the loop writes, each time, and behind the instruction that does.
+        "watch *(unsigned*)0x604",
+        "continue",
+        "p $ebx - *(unsigned*)0x604",
+        "continue",
+        "delete",
+        "rwatch *(unsigned*)0x600",
+        "detach",
+    ]);
+    in_order(
+        &said,
+        &[
+            "SIGINT",
+            "= 1",
+            "Breakpoint 1,",
+            "= 0",
+            "Breakpoint 1,",
+            "Breakpoint 1,",
+            "= 2",
+            "Breakpoint 1,",
+            "= 103",
+            &format!("= (void (*)()) {:#x}", work + 2),
+            &format!("= (void (*)()) {inner:#x}"),
+            "= 499",
+            &format!("= (void (*)()) {work:#x}"),
+            "Hardware watchpoint 2",
+            "= 0",
+            "Hardware watchpoint 2",
+        ],
+    );
+    let value = |text: &str| {
+        let values = said.lines().filter_map(|line| line.strip_prefix(text)?.trim().parse::<u32>().ok());
+        values.collect::<Vec<u32>>()
+    };
+    let (old, new) = (value("Old value = "), value("New value = "));
+    assert_eq!(old.len(), 2);
+    assert_eq!(new, [old[0] + 1, old[0] + 2], "each write is seen");
+    // A connection that breaks off leaves the guest running, and its breakpoints are gone.
+    let cut = gdb(&["break *0x7c15", "continue", "python import os; os._exit(0)"]);
+    assert!(cut.contains("Breakpoint 1"), "{cut}");
+    let count = || {
+        let said = gdb(&["x/1uw 0x600", "detach"]);
+        said.lines().find_map(|line| line.strip_prefix("0x600:\t")?.trim().parse::<u32>().ok())
+    };
+    let before = guest.wait_for("an answer after the break", count);
+    guest.wait_for("that it goes on", || count().filter(|now| *now > before + 5));
+    let said = gdb(&["info registers eip", "monitor quit", "detach"]);
+    assert!(said.contains("the emulator ends"), "{said}");
+}
+
+#[test]
+fn interpreted_code_over_tcp() {
+    over_tcp("interpreter");
+}
+
+#[test]
+fn translated_code_over_tcp() {
+    over_tcp("jit");
+}

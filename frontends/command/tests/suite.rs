@@ -248,6 +248,15 @@ fn a_failure_leaves_evidence_and_reports() {
     let replayed =
         Command::new("sh").arg(kept.join("bad/replay.sh")).current_dir("/").stdin(Stdio::null()).output().unwrap();
     assert_eq!(replayed.status.code(), Some(8), "{}", said(&replayed));
+    let look = Command::new("sh")
+        .arg(kept.join("bad/replay.sh"))
+        .arg("look")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(look.status.code(), Some(8), "{}", said(&look));
+    assert!(said(&look).contains("state hash"), "{}", said(&look));
 }
 
 #[test]

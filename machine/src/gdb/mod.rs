@@ -198,7 +198,6 @@ pub(crate) struct Session {
     pub(crate) probes: Vec<(Spot, ProbeId)>,
     /// Interrupts are taken in single steps.
     pub(crate) step_interrupts: bool,
-    pub(crate) saved: Option<Vec<u8>>,
     pub(crate) quits: bool,
 }
 

@@ -5,6 +5,7 @@ mod channel;
 mod execute;
 mod guest;
 mod picture;
+mod replay;
 mod report;
 
 use crate::settings::{MachineArguments, Origin, Setting};

@@ -2,9 +2,8 @@
 //! tests that failed.
 
 use super::case::Case;
-use super::execute::{Evidence, Outcome, Verdict, complete};
-use super::{guest, picture};
-use crate::settings::{self, Origin, Setting, Value};
+use super::execute::{Evidence, Outcome, Verdict};
+use super::{guest, picture, replay};
 use crate::{Failure, code};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestRerun, TestSuite};
 use std::fmt::Write as _;
@@ -148,38 +147,6 @@ fn folder_name(name: &str) -> String {
     if safe.trim_matches('.').is_empty() { format!("test{safe}") } else { safe }
 }
 
-/// The command that runs a test's machine again, by itself.
-pub(crate) fn replay(case: &Case) -> String {
-    let Ok(mut all) = complete(case) else { return String::new() };
-    // Without its limits a person can look at it for as long as it takes.
-    all.retain(|setting| setting.name != "wall-limit");
-    for pattern in &case.expected.expect {
-        if let super::case::What::Text(text) = &pattern.what {
-            all.push(Setting { name: "exit-on-text", value: Value::Text(text.into()), origin: Origin::Kind("test") });
-        }
-    }
-    let mut arguments = settings::shell(&all);
-    if all.iter().all(|setting| setting.name != "image") {
-        arguments.push_str(" --stats");
-    } else {
-        arguments = format!("--stats {arguments}");
-    }
-    format!("beigebox run --serial stdio {arguments}")
-}
-
-/// The same as a script that can be started anywhere on this host. `BEIGEBOX` may name another program.
-fn script(case: &Case) -> String {
-    let quoted = |path: std::io::Result<PathBuf>, other: &str| {
-        let path = path.map_or_else(|_| other.to_owned(), |path| path.to_string_lossy().into_owned());
-        format!("'{}'", path.replace('\'', r"'\''"))
-    };
-    let folder = quoted(std::env::current_dir(), ".");
-    let program = quoted(std::env::current_exe(), "beigebox");
-    let command = replay(case);
-    let arguments = command.strip_prefix("beigebox").unwrap_or(&command);
-    format!("#!/bin/sh\ncd {folder} || exit\nprogram={program}\nexec \"${{BEIGEBOX:-$program}}\"{arguments}\n")
-}
-
 /// Writes what is kept of a test below `folder`. Returns the test's own folder.
 pub(crate) fn keep(folder: &Path, case: &Case, outcome: &Outcome) -> Result<PathBuf, Failure> {
     let own = folder.join(folder_name(&case.name));
@@ -201,7 +168,7 @@ pub(crate) fn keep(folder: &Path, case: &Case, outcome: &Outcome) -> Result<Path
     if let Some(hash) = outcome.hash {
         let _ = writeln!(text, "state hash: {hash:032x}");
     }
-    let _ = writeln!(text, "replay: {}", replay(case));
+    let _ = writeln!(text, "machine: beigebox {}", replay::machine(case));
     if let Some(evidence) = &outcome.evidence {
         let Evidence { serial, debugcon, screen_text, picture: screen, wanted, processor, unknown_ports } = &**evidence;
         let _ = writeln!(text, "\n{processor}\n\n{unknown_ports}");
@@ -214,7 +181,8 @@ pub(crate) fn keep(folder: &Path, case: &Case, outcome: &Outcome) -> Result<Path
         }
     }
     write("report.txt", text.as_bytes())?;
-    write("replay.sh", script(case).as_bytes())?;
+    write(replay::MANIFEST, replay::manifest(case).as_bytes())?;
+    write("replay.sh", replay::script(case, &own).as_bytes())?;
     Ok(own)
 }
 
