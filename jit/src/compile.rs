@@ -30,8 +30,9 @@ pub(crate) struct Unit {
 /// Code that is ready.
 pub(crate) struct Ready {
     pub(crate) id: u32,
-    /// Where it can be called; `None` when it could not be translated.
-    pub(crate) code: Option<usize>,
+    /// Where it can be called, and with which number, for each entry; `None` when it could not be
+    /// translated.
+    pub(crate) code: Option<Vec<(usize, u64)>>,
     pub(crate) bytes: usize,
     pub(crate) segment: usize,
     /// Segments that hold nothing.
@@ -183,6 +184,7 @@ impl Compiler {
         if let (Some(text), Some(code)) = (text, code) {
             self.write_down(unit, code, bytes, &text);
         }
+        let code = code.map(|code| (0..unit.region.entries.len() as u64).map(|n| (code, n)).collect());
         Ready { id, code, bytes, segment: self.segment, free: self.free.len(), time: start.elapsed() }
     }
     /// Writes a region down: the guest's instructions, the intermediate representation, the host's

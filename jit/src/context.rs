@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "called by native code with pointers to the state of the run")]
 
 use crate::host::{self, keeping_registers};
+use crate::quick::stubs;
 use cpu::core::{Core, Env, Leave};
 use cpu::flags::{Cond, FlagsOf};
 use cpu::insn::Insn;
@@ -63,7 +64,11 @@ pub(crate) struct Slot {
     /// Which region the exit belongs to, and which of its exits it is.
     pub(crate) region: u32,
     pub(crate) exit: u32,
+    /// Where quick code goes on.
+    pub(crate) quick: u64,
 }
+#[cfg(target_arch = "x86_64")]
+pub(crate) const SLOT_QUICK: usize = std::mem::offset_of!(Slot, quick);
 pub(crate) const SLOT_CODE: usize = 0;
 pub(crate) const SLOT_NUMBER: usize = 8;
 pub(crate) const SLOT_CELL: usize = 16;
@@ -88,7 +93,7 @@ pub(crate) struct Op {
 
 /// The words as the functions use them.
 #[repr(C)]
-struct Words {
+pub(crate) struct Words {
     env: *mut Env<'static>,
     host: u64,
     bounce: [u64; 2],
@@ -112,7 +117,7 @@ const _: () = assert!(std::mem::offset_of!(Words, vectors) == VECTORS);
 ///
 /// # Safety
 /// `words` are those of a run that goes on, and no reference to its state is held.
-unsafe fn core<'a>(words: *mut Words) -> Core<'a, 'static> {
+pub(crate) unsafe fn core<'a>(words: *mut Words) -> Core<'a, 'static> {
     // SAFETY: the engine has put both pointers there for the time of the run; native code, which
     // has called us, holds none but raw pointers.
     unsafe { Core { cpu: &mut *(*words).cpu, env: &mut *(*words).env } }
@@ -165,10 +170,12 @@ unsafe fn end_vectors(words: *mut Words) {
 /// # Safety
 /// `words` are those of the run that has just ended.
 pub(crate) unsafe fn returned(words: *mut u64) {
+    let all = words;
     let words = words.cast::<Words>();
     // SAFETY: the caller's words.
     unsafe {
         end_vectors(words);
+        stubs::returned(all);
         if (*words).flag_kind != 0 {
             record(words, 0);
         }
@@ -265,7 +272,7 @@ unsafe extern "C" fn write(words: *mut Words, offset: u64, info: u64, remaining:
 ///
 /// # Safety
 /// As for [`core`]; `op` is an operation of the region that is being run.
-unsafe extern "C" fn helper(words: *mut Words, op: *const Op, remaining: i64) -> u64 {
+pub(crate) unsafe extern "C" fn helper(words: *mut Words, op: *const Op, remaining: i64) -> u64 {
     // SAFETY: the caller's words and operation.
     unsafe {
         let op = &*op;
@@ -337,4 +344,5 @@ pub(crate) fn set_functions(words: &mut [u64]) {
     ] {
         words[offset / 8] = function as u64;
     }
+    stubs::set_functions(words);
 }

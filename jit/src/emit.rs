@@ -1385,7 +1385,7 @@ impl<'a> Emitter<'a> {
             }
         }
         // The check covers all that the block touches around this access.
-        let alone = Span { back: 0, bytes: size as u32, write, shared: false };
+        let alone = Span { back: 0, bytes: size as u32, write, shared: false, group: 0 };
         let span = match (span, key) {
             (Some(span), Some(_)) if u64::from(span.bytes) >= u64::from(span.back) + size => span,
             _ => alone,

@@ -19,6 +19,11 @@ mod emit;
 mod host;
 mod memory;
 mod plan;
+#[cfg(target_arch = "x86_64")]
+mod quick;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "quick/none.rs"]
+mod quick;
 mod region;
 mod sse;
 mod survey;

@@ -40,6 +40,16 @@ impl Arena {
     pub(crate) fn segments(&self) -> usize {
         self.bytes / SEGMENT
     }
+    /// Copies code to `offset`; where it can be executed.
+    pub(crate) fn fill(&self, offset: usize, code: &[u8]) -> *const u8 {
+        assert!(offset <= self.bytes && code.len() <= self.bytes - offset);
+        let to = self.writable.wrapping_add(offset);
+        let writing = Writing::new();
+        // SAFETY: inside the writable mapping; who fills a segment owns it.
+        unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), to, code.len()) };
+        drop(writing);
+        self.publish(to, code.len())
+    }
     /// Where `bytes` of code that were written at `writable` can be executed, now that they are complete.
     pub(crate) fn publish(&self, writable: *const u8, bytes: usize) -> *const u8 {
         let offset = writable as usize - self.writable as usize;

@@ -29,6 +29,9 @@ pub(crate) struct Step {
     pub(crate) insn: Insn,
     /// Instructions of the block behind this one.
     pub(crate) later: u32,
+    /// Number of its first memory access.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for the quick translator"))]
+    pub(crate) access: usize,
     pub(crate) survey: Survey,
     /// Flags that are needed behind it.
     pub(crate) live: u8,
@@ -392,7 +395,10 @@ fn steps(insns: &[Insn], mode: Mode) -> (Vec<Step>, Vec<Span>) {
     let steps = insns
         .iter()
         .enumerate()
-        .map(|(at, insn)| Step { insn: *insn, later: (n - 1 - at) as u32, survey: surveyor.step(insn), live: ALL })
+        .map(|(at, insn)| {
+            let access = surveyor.accesses();
+            Step { insn: *insn, later: (n - 1 - at) as u32, access, survey: surveyor.step(insn), live: ALL }
+        })
         .collect();
     (steps, surveyor.spans())
 }

@@ -61,6 +61,9 @@ pub(crate) struct Span {
     pub(crate) write: bool,
     /// There are others.
     pub(crate) shared: bool,
+    /// The same number for accesses with one check.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for the quick translator"))]
+    pub(crate) group: u32,
 }
 
 /// Most bytes that one check covers where the address is not constant: the more, the more often
@@ -145,11 +148,16 @@ impl Surveyor {
         }
         self.survey
     }
+    /// Number of memory accesses so far.
+    pub(crate) fn accesses(&self) -> usize {
+        self.seen.len()
+    }
     /// One for each memory access of the block, in order.
     pub(crate) fn spans(&self) -> Vec<Span> {
         let span = |s: &Seen| {
             let g = &self.groups[s.group];
-            Span { back: s.offset.wrapping_sub(g.low), bytes: g.bytes, write: g.write, shared: g.members > 1 }
+            let back = s.offset.wrapping_sub(g.low);
+            Span { back, bytes: g.bytes, write: g.write, shared: g.members > 1, group: s.group as u32 }
         };
         self.seen.iter().map(span).collect()
     }

@@ -4,7 +4,8 @@
 use crate::compile::{Compiler, Glue, Ready, StartError, Unit};
 use crate::context::{self as cx, Op, Slot};
 use crate::host::fetch_anew;
-use crate::memory::Arena;
+use crate::memory::{Arena, SEGMENT};
+use crate::quick::{self, stubs};
 use crate::region::{Region, explore};
 use cpu::core::{Env, INDIRECT, LEFT, Leave, SLOW};
 use cpu::engine::{Engine, Exit};
@@ -17,7 +18,7 @@ use cpu::{Bus, Model};
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How the translator is to work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,9 @@ pub struct Counters {
 /// Most pages whose validity is remembered before everything is forgotten: a guest that maps the
 /// same code at ever new addresses uses no more memory than this.
 const MAX_CELLS: usize = 1 << 16;
+/// Numbers of entries up to here are those of regions of the code generator. Larger ones are
+/// addresses of quick code for quick code.
+const MAX_NUMBER: u64 = 0xffff;
 
 enum Work {
     Translate(u32, Arc<Unit>),
@@ -138,6 +142,39 @@ struct Trouble {
     until: u64,
 }
 
+/// Memory for quick code, filled round and round.
+struct Space {
+    arena: Arc<Arena>,
+    /// The segment that is being filled, and how far.
+    at: usize,
+    used: usize,
+    /// Regions in each segment.
+    segments: Vec<Vec<u32>>,
+}
+
+impl Space {
+    fn new(bytes: usize) -> Result<Space, StartError> {
+        let arena = Arc::new(Arena::new(bytes)?);
+        let segments = vec![Vec::new(); arena.segments()];
+        Ok(Space { arena, at: 0, used: 0, segments })
+    }
+    /// Gives code its place: where, in which segment, and the regions that were there before.
+    fn place(&mut self, code: &[u8]) -> Option<(usize, usize, Vec<u32>)> {
+        let mut dropped = Vec::new();
+        if code.len() > SEGMENT {
+            return None;
+        }
+        if self.used + code.len() > SEGMENT {
+            self.at = (self.at + 1) % self.segments.len();
+            self.used = 0;
+            dropped = std::mem::take(&mut self.segments[self.at]);
+        }
+        let at = self.arena.fill(self.at * SEGMENT + self.used, code);
+        self.used = (self.used + code.len()).next_multiple_of(32);
+        Some((at as usize, self.at, dropped))
+    }
+}
+
 /// All about native code.
 pub(crate) struct Upper {
     threshold: u32,
@@ -173,6 +210,12 @@ pub(crate) struct Upper {
     segments: Vec<(usize, Vec<u32>)>,
     counters: Counters,
     map: Option<std::fs::File>,
+    /// Quick code.
+    space: Space,
+    /// Quick code that is ready.
+    done: Vec<Ready>,
+    /// A folder for what is made, for people to look at.
+    dump: Option<std::path::PathBuf>,
 }
 
 impl Upper {
@@ -242,6 +285,9 @@ impl Upper {
             segments: Vec::new(),
             counters: Counters::default(),
             map,
+            space: Space::new((settings.memory / 4).max(2 << 20))?,
+            done: Vec::new(),
+            dump: std::env::var_os("BEIGEBOX_JIT_DUMP").map(Into::into),
         })
     }
 
@@ -280,7 +326,9 @@ impl Upper {
         }
         for (region, exit) in &state.incoming {
             if let Some(from) = self.regions.get_mut(region) {
-                from.slots[*exit as usize].code = self.glue.unlinked as u64;
+                let slot = &mut from.slots[*exit as usize];
+                slot.code = self.glue.unlinked as u64;
+                slot.quick = stubs::link();
             }
         }
         self.pending = None;
@@ -295,7 +343,15 @@ impl Upper {
             .exits
             .iter()
             .enumerate()
-            .map(|(n, &ip)| Slot { code: unlinked, number: 0, cell: 0, ip, region: id, exit: n as u32 })
+            .map(|(n, &ip)| Slot {
+                code: unlinked,
+                number: 0,
+                cell: 0,
+                ip,
+                region: id,
+                exit: n as u32,
+                quick: stubs::link(),
+            })
             .collect();
         let nowhere = self.cell(u64::MAX, region.place.page, user);
         let mut slots = slots;
@@ -326,7 +382,36 @@ impl Upper {
         let unit = Arc::new(Unit { region, ops, slots: addresses, cells });
         let state = State { unit: unit.clone(), slots, numbers: Vec::new(), segment: usize::MAX, incoming: Vec::new() };
         self.regions.insert(id, state);
-        self.workshop.send(Work::Translate(id, unit));
+        if !self.translate_quickly(id, &unit) {
+            self.workshop.send(Work::Translate(id, unit));
+        }
+    }
+
+    /// Makes quick code of a region, if it is one for that.
+    fn translate_quickly(&mut self, id: u32, unit: &Unit) -> bool {
+        if !quick::is_for(&unit.region) {
+            return false;
+        }
+        let start = Instant::now();
+        let parts = quick::Parts { region: &unit.region, ops: &unit.ops, slots: &unit.slots, cells: &unit.cells };
+        let Some(made) = quick::translate(&parts) else { return false };
+        let Some((at, segment, dropped)) = self.space.place(&made.code) else { return false };
+        for id in dropped {
+            if self.regions.contains_key(&id) {
+                self.counters.evicted += 1;
+                self.kill(id);
+            }
+        }
+        self.space.segments[segment].push(id);
+        if let Some(dump) = &self.dump {
+            let name = format!("{:x}-{:x}-{at:x}.bin", unit.region.place.base, unit.region.place.ip);
+            let _ = std::fs::write(dump.join(name), &made.code);
+        }
+        let code = made.entries.iter().map(|&(code, quick)| (at + code, (at + quick) as u64)).collect();
+        let bytes = made.code.len();
+        let time = start.elapsed();
+        self.done.push(Ready { id, code: Some(code), bytes, segment: usize::MAX, free: usize::MAX, time });
+        true
     }
 
     #[cold]
@@ -351,6 +436,7 @@ impl Upper {
             return;
         };
         match self.segments.iter_mut().find(|(s, _)| *s == ready.segment) {
+            _ if ready.segment == usize::MAX => {}
             Some((_, list)) => list.push(ready.id),
             None => self.segments.push((ready.segment, vec![ready.id])),
         }
@@ -363,6 +449,7 @@ impl Upper {
         if let Some(map) = &mut self.map {
             use std::io::Write as _;
             let place = &unit.region.place;
+            let code = code.first().map_or(0, |c| c.0);
             let _ = writeln!(map, "{code:x} {:x} guest_{:x}_{:x}", ready.bytes, place.base, place.ip);
         }
         let world = self.world(&unit.region.place);
@@ -375,7 +462,8 @@ impl Upper {
             }
             let linear = (place.ip.wrapping_add(place.base) & 0xffff_ffff) / PAGE;
             let cell = self.cell(linear, place.page, place.mode.has(Mode::USER));
-            let entry = Entry { region: ready.id, index: index as u64, place, world, code, cell };
+            let (code, index) = code[index];
+            let entry = Entry { region: ready.id, index, place, world, code, cell };
             let number = self.next_entry;
             self.next_entry += 1;
             self.entries.insert(number, entry);
@@ -409,6 +497,9 @@ impl Upper {
             slot.cell = cell as u64;
             slot.number = index;
             slot.code = code as u64;
+            if index > MAX_NUMBER {
+                slot.quick = index;
+            }
             self.counters.links += 1;
         }
         if let Some(to) = self.regions.get_mut(&to) {
@@ -450,6 +541,9 @@ impl Tier for Upper {
         }
     }
     fn collect(&mut self, mut install: impl FnMut(&Place, u32)) {
+        while let Some(ready) = self.done.pop() {
+            self.accept(ready, &mut install);
+        }
         if !self.workshop.has_ready() {
             return;
         }

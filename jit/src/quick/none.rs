@@ -1,0 +1,34 @@
+//! There is no quick translator for this host.
+
+use crate::region::Region;
+
+pub(crate) struct Parts<'a> {
+    pub(crate) region: &'a Region,
+    pub(crate) ops: &'a [Vec<crate::context::Op>],
+    pub(crate) slots: &'a [usize],
+    pub(crate) cells: &'a [usize],
+}
+
+pub(crate) struct Made {
+    pub(crate) code: Vec<u8>,
+    pub(crate) entries: Vec<(usize, usize)>,
+}
+
+pub(crate) fn is_for(_region: &Region) -> bool {
+    false
+}
+
+pub(crate) fn translate(parts: &Parts<'_>) -> Option<Made> {
+    let Parts { region: _, ops: _, slots: _, cells: _ } = parts;
+    None
+}
+
+pub(crate) mod stubs {
+    pub(crate) fn link() -> u64 {
+        0
+    }
+    pub(crate) fn set_functions(_words: &mut [u64]) {}
+    /// # Safety
+    /// There are no conditions.
+    pub(crate) unsafe fn returned(_words: *mut u64) {}
+}

@@ -1,0 +1,516 @@
+//! What quick code shares: the ways to the engine's functions and back, and the ways out.
+//!
+//! In quick code the guest's registers are in host registers (see [`host`]), RBP holds the
+//! processor, R14 the words, R15 the budget; flags that are not in [`LazyFlags`] are in the words
+//! from [`FLAGS`] on. All of that becomes the state in memory here.
+#![allow(unsafe_code, reason = "called by native code with pointers to the state of the run")]
+
+#[cfg(doc)]
+use super::assembler::host;
+use crate::context::{self as cx, Op, Slot};
+use cpu::core::Env;
+use cpu::flags::{Cond, FlagsOf, LazyFlags, bits};
+use cpu::micro::Direct;
+use cpu::semantics;
+use cpu::state::{CpuState, Seg, Width};
+use std::mem::offset_of;
+
+/// How an access is made, in its description.
+pub(crate) const READ: u32 = 0;
+pub(crate) const WRITE: u32 = 1;
+pub(crate) const MODIFY: u32 = 2;
+/// The second half of [`MODIFY`], for which the offset is known and the value in the bounce words.
+pub(crate) const WRITE_BACK: u32 = 3;
+
+/// An access: segment, size, way, instructions of the block behind it, debt.
+pub(crate) fn describe(seg: Seg, size: u64, how: u32, later: u32, debt: u32) -> u32 {
+    debug_assert!(later < 128 && debt < 1 << 13);
+    seg as u32 | size.trailing_zeros() << 3 | how << 6 | later << 8 | debt << 15
+}
+
+/// Recorded flags: operation, form << 8, bytes of the width << 16, [`STALE_CARRY`], overlay << 24.
+pub(crate) const FLAGS: usize = 176;
+pub(crate) const FLAGS_X: usize = 184;
+pub(crate) const FLAGS_Y: usize = 192;
+/// For the overlay.
+pub(crate) const FLAGS_R: usize = 200;
+/// The value that is to be stored.
+pub(crate) const VALUE: usize = 208;
+/// The offset of an access.
+pub(crate) const OFFSET: usize = 216;
+/// The host's flags over a call.
+pub(crate) const SAVED: usize = 224;
+const SAVED_R11: usize = 232;
+/// Host addresses of groups.
+pub(crate) const GROUPS: usize = 240;
+/// How many.
+pub(crate) const MAX_GROUPS: usize = 16;
+/// Addresses of the stubs.
+pub(crate) const ACCESS: usize = 368;
+pub(crate) const ONE: usize = 376;
+pub(crate) const COND: usize = 384;
+pub(crate) const SETTLE: usize = 392;
+pub(crate) const LOAD: usize = 400;
+pub(crate) const LEAVE: usize = 408;
+pub(crate) const LEAVE_UNSURE: usize = 416;
+pub(crate) const LEAVE_SLOW: usize = 424;
+pub(crate) const INDIRECT: usize = 432;
+const SETTLE_FUNCTION: usize = 440;
+pub(crate) const LEAVE_DONE: usize = 448;
+const _: () = assert!(GROUPS + 8 * MAX_GROUPS <= ACCESS && LEAVE_DONE < cx::JUMP_TABLE);
+
+/// CF of the record is not the one in [`LazyFlags::cf`].
+pub(crate) const STALE_CARRY: u32 = 1 << 23;
+
+/// What the two words beside the kind are.
+pub(crate) mod form {
+    /// Both operands.
+    pub(crate) const OPERANDS: u32 = 1;
+    /// Result and second operand.
+    pub(crate) const RESULT: u32 = 2;
+    /// The result; for operations whose CF is in place already.
+    pub(crate) const ALONE: u32 = 3;
+    /// EFLAGS, but for CF, which is in place already.
+    pub(crate) const BITS: u32 = 4;
+    /// The low half of a product, and whether it is not all of it.
+    pub(crate) const PRODUCT: u32 = 5;
+    /// The result of a subtraction from 0.
+    pub(crate) const NEGATED: u32 = 6;
+}
+/// What has changed since.
+pub(crate) mod overlay {
+    /// ROL by a constant has given the word.
+    pub(crate) const ROL: u32 = 1;
+    pub(crate) const ROR: u32 = 2;
+    /// CF is the lowest bit of the word.
+    pub(crate) const CARRY: u32 = 3;
+}
+
+#[repr(C)]
+struct Words {
+    before: [u64; FLAGS / 8],
+    kind: u64,
+    x: u64,
+    y: u64,
+    r: u64,
+    value: u64,
+    offset: u64,
+}
+const _: () = assert!(offset_of!(Words, kind) == FLAGS && offset_of!(Words, offset) == OFFSET);
+
+/// Completes the flags: no more is recorded in the words then.
+///
+/// # Safety
+/// `words` are those of a run; no reference to its state is held.
+pub(crate) unsafe extern "sysv64" fn settle(words: *mut u64) {
+    // SAFETY: the caller's words, and the processor they name.
+    unsafe {
+        let cpu = &mut **words.add(cx::CPU / 8).cast::<*mut CpuState>();
+        let words = &mut *words.cast::<Words>();
+        let kind = std::mem::take(&mut words.kind) as u32;
+        let lazy = &mut cpu.lazy;
+        if kind & 0xff00 != 0 {
+            complete(lazy, kind, words.x, words.y);
+        }
+        let r = words.r as u32;
+        match kind >> 24 {
+            overlay::ROL => lazy.set_cf_of(r & 1 != 0, (r ^ r >> 31) & 1 != 0),
+            overlay::ROR => lazy.set_cf_of(r >> 31 != 0, (r ^ r << 1) >> 31 != 0),
+            overlay::CARRY => lazy.set_cf(r & 1 != 0),
+            _ => {}
+        }
+    }
+}
+
+/// Completes the state when native code has returned.
+///
+/// # Safety
+/// As for [`settle`].
+pub(crate) unsafe fn returned(words: *mut u64) {
+    // SAFETY: the caller's words.
+    unsafe {
+        if (*words.cast::<Words>()).kind != 0 {
+            settle(words);
+        }
+    }
+}
+
+const OPERATIONS: [FlagsOf; 12] = {
+    use FlagsOf as F;
+    [F::All, F::Partial, F::Add, F::Sub, F::Adc, F::Sbb, F::Shl, F::Shr, F::Sar, F::Logic, F::Inc, F::Dec]
+};
+
+fn complete(lazy: &mut LazyFlags, kind: u32, x: u64, y: u64) {
+    let of = OPERATIONS[(kind & 0xff) as usize % 12];
+    let width = match kind >> 16 & 7 {
+        1 => Width::Byte,
+        2 => Width::Word,
+        _ => Width::Dword,
+    };
+    let mask = width.mask();
+    let (x, y) = (if kind >> 8 & 0xff == form::BITS { x } else { x & mask }, y & mask);
+    match (kind >> 8 & 0xff, of) {
+        (form::OPERANDS, FlagsOf::Logic) => lazy.record(of, width, 0, 0, x & y),
+        (form::OPERANDS, _) => lazy.record(of, width, x, y, x.wrapping_sub(y) & mask),
+        (form::RESULT, FlagsOf::Add) => lazy.record(of, width, x.wrapping_sub(y) & mask, y, x),
+        (form::RESULT, _) => lazy.record(of, width, x.wrapping_add(y) & mask, y, x),
+        (form::NEGATED, _) => lazy.record(FlagsOf::Sub, width, 0, x.wrapping_neg() & mask, x),
+        (form::PRODUCT, _) => {
+            let bits = if y != 0 { bits::CF | bits::OF } else { 0 };
+            lazy.record(FlagsOf::Partial, width, bits, 0, x);
+        }
+        (form::BITS, _) => {
+            let cf = lazy.cf;
+            let undefined = if of == FlagsOf::Logic { bits::AF } else { 0 };
+            lazy.set_all(x & bits::STATUS & !bits::CF & !undefined);
+            lazy.cf = cf;
+        }
+        // The carry stays where it is.
+        _ => *lazy = LazyFlags { of, width, over: 0, cf: of != FlagsOf::Logic && lazy.cf, a: 0, b: 0, r: x },
+    }
+}
+
+/// # Safety
+/// As for [`settle`].
+unsafe extern "sysv64" fn access(words: *mut u64, offset: u64, info: u32, ip: u32, rem: i64) -> u64 {
+    // SAFETY: the caller's words; no reference outlives the block.
+    unsafe {
+        let mut core = cx::core(words.cast());
+        let w = words.cast::<Words>();
+        core.env.remaining = rem - i64::from(info >> 15);
+        let seg = Seg::ALL[(info & 7) as usize % 6];
+        let width = [Width::Byte, Width::Word, Width::Dword, Width::Qword][(info >> 3 & 3) as usize];
+        let bounce = words.add(cx::BOUNCE / 8);
+        let done = match info >> 6 & 3 {
+            READ => core.load(seg, offset, width),
+            MODIFY => {
+                (*w).offset = offset;
+                core.load_to_modify(seg, offset, width)
+            }
+            WRITE => core.store(seg, offset, width, (*w).value & width.mask()).map(|()| 0),
+            _ => core.store(seg, (*w).offset, width, *bounce & width.mask()).map(|()| 0),
+        };
+        match done {
+            Ok(value) => {
+                *bounce = value;
+                bounce as u64
+            }
+            Err(_) => {
+                core.cpu.rip = u64::from(ip);
+                core.env.remaining += i64::from(info >> 8 & 127);
+                settle(words);
+                0
+            }
+        }
+    }
+}
+
+/// Runs one instruction that is no jump. 0 when it went well.
+///
+/// # Safety
+/// As for [`settle`]; `op` is an operation of the region that is being run.
+unsafe extern "sysv64" fn one(words: *mut u64, op: *const Op, remaining: i64) -> u64 {
+    // SAFETY: the caller's words and operation.
+    unsafe {
+        if (*words.cast::<Words>()).kind != 0 {
+            settle(words);
+        }
+        let Some(run) = semantics::function::<Direct<'_, '_, false>>((*op).insn.op) else {
+            return cx::helper(words.cast(), op, remaining);
+        };
+        let op = &*op;
+        let core = cx::core(words.cast());
+        core.env.remaining = remaining;
+        if run(&mut Direct { cpu: core.cpu, env: core.env }, &op.insn).is_ok() {
+            return 0;
+        }
+        let core = cx::core(words.cast());
+        core.env.remaining += i64::from(op.later);
+        core.cpu.rip = op.insn.ip;
+        1
+    }
+}
+
+/// # Safety
+/// As for [`settle`].
+unsafe extern "sysv64" fn cond(words: *mut u64, cond: u64) -> u64 {
+    // SAFETY: the caller's words.
+    unsafe {
+        settle(words);
+        u64::from(cx::core(words.cast()).cpu.lazy.cond(Cond::ALL[cond as usize & 15]))
+    }
+}
+
+const GPR: usize = offset_of!(CpuState, gpr);
+const RIP: usize = offset_of!(CpuState, rip);
+const REMAINING: usize = offset_of!(Env<'static>, remaining);
+
+macro_rules! stub {
+    ($name:ident, $($line:expr),* ; $($more:tt)*) => {
+        #[unsafe(naked)]
+        unsafe extern "sysv64" fn $name() {
+            std::arch::naked_asm!($($line),*, $($more)*)
+        }
+    };
+}
+
+/// The guest's registers to memory.
+macro_rules! flush {
+    () => {
+        "mov [rbp + {g}], rax
+         mov [rbp + {g} + 8], rcx
+         mov [rbp + {g} + 16], rdx
+         mov [rbp + {g} + 24], rbx
+         mov [rbp + {g} + 32], r12
+         mov [rbp + {g} + 40], r13
+         mov [rbp + {g} + 48], rsi
+         mov [rbp + {g} + 56], rdi"
+    };
+}
+/// Those that a function may change.
+macro_rules! reload {
+    () => {
+        "mov rax, [rbp + {g}]
+         mov rcx, [rbp + {g} + 8]
+         mov rdx, [rbp + {g} + 16]
+         mov rsi, [rbp + {g} + 48]
+         mov rdi, [rbp + {g} + 56]"
+    };
+}
+macro_rules! reload_rest {
+    () => {
+        "mov rbx, [rbp + {g} + 24]
+         mov r12, [rbp + {g} + 32]
+         mov r13, [rbp + {g} + 40]"
+    };
+}
+/// Back to where the code was called from.
+macro_rules! pop {
+    () => {
+        "add rsp, 8
+         pop r15
+         pop r14
+         pop r13
+         pop r12
+         pop rbx
+         pop rbp"
+    };
+}
+
+// R8: offset, R9D: description, R10D: IP. R8 becomes the host address.
+stub!(access_stub,
+    flush!(),
+    "mov [r14 + {r11}], r11
+     mov rdi, r14
+     mov rsi, r8
+     mov edx, r9d
+     mov ecx, r10d
+     mov r8, r15
+     sub rsp, 8
+     call {f}
+     add rsp, 8
+     test rax, rax
+     jz 2f
+     mov r8, rax",
+    reload!(),
+    "mov r11, [r14 + {r11}]
+     ret
+     2:
+     add rsp, 8
+     mov eax, {left}",
+    pop!(),
+    "ret";
+    g = const GPR, r11 = const SAVED_R11, left = const cx::LEFT, f = sym access
+);
+// R9: operation, R10: debt.
+stub!(one_stub,
+    flush!(),
+    "sub r15, r10
+     mov rdi, r14
+     mov rsi, r9
+     mov rdx, r15
+     sub rsp, 8
+     call {f}
+     add rsp, 8
+     test rax, rax
+     jnz 2f
+     mov r15, [r14 + {env}]
+     mov r15, [r15 + {remaining}]",
+    reload!(),
+    reload_rest!(),
+    "ret
+     2:
+     add rsp, 8
+     mov eax, {left}",
+    pop!(),
+    "ret";
+    g = const GPR, env = const cx::ENV, remaining = const REMAINING, left = const cx::LEFT, f = sym one
+);
+// R9: condition; whether it holds.
+stub!(cond_stub,
+    flush!(),
+    "push r8
+     push r11
+     mov rdi, r14
+     mov rsi, r9
+     sub rsp, 8
+     call {f}
+     add rsp, 8
+     mov r9, rax
+     pop r11
+     pop r8",
+    reload!(),
+    "ret";
+    g = const GPR, f = sym cond
+);
+stub!(settle_stub,
+    flush!(),
+    "push r8
+     push r9
+     push r10
+     push r11
+     mov rdi, r14
+     sub rsp, 8
+     call {f}
+     add rsp, 8
+     pop r11
+     pop r10
+     pop r9
+     pop r8",
+    reload!(),
+    "ret";
+    g = const GPR, f = sym settle
+);
+stub!(load_stub, reload!(), reload_rest!(), "ret"; g = const GPR);
+// R8: how, R9: what is left of the budget, R10: IP.
+stub!(leave_stub,
+    flush!(),
+    "mov [rbp + {rip}], r10
+     mov rcx, [r14 + {env}]
+     mov [rcx + {remaining}], r9
+     mov qword ptr [r14 + {exit}], 0
+     mov eax, r8d",
+    pop!(),
+    "ret";
+    g = const GPR, rip = const RIP, env = const cx::ENV, remaining = const REMAINING, exit = const cx::EXIT
+);
+// The same, because a target may not be mapped any more. R8: the exit, 0 when there is none.
+stub!(leave_unsure_stub,
+    flush!(),
+    "mov [rbp + {rip}], r10
+     mov rcx, [r14 + {env}]
+     mov [rcx + {remaining}], r9
+     mov [r14 + {exit}], r8
+     mov qword ptr [r14 + {unsure}], 1
+     mov eax, {indirect}",
+    pop!(),
+    "ret";
+    g = const GPR, rip = const RIP, env = const cx::ENV, remaining = const REMAINING, exit = const cx::EXIT,
+    unsure = const cx::UNSURE, indirect = const cx::INDIRECT
+);
+// Behind an instruction that has completed all by itself.
+stub!(leave_slow_stub, "mov eax, {slow}", pop!(), "ret"; slow = const cx::SLOW);
+// The same, to the IP in memory.
+stub!(leave_done_stub,
+    "mov qword ptr [r14 + {exit}], 0
+     mov eax, {indirect}",
+    pop!(),
+    "ret";
+    exit = const cx::EXIT, indirect = const cx::INDIRECT
+);
+// R8: an exit that leads to no quick code.
+stub!(link_stub,
+    flush!(),
+    "cmp qword ptr [r14 + {flags}], 0
+     je 2f
+     mov r12, r8
+     mov rdi, r14
+     call [r14 + {settle}]
+     mov r8, r12
+     2:
+     mov [r14 + {exit}], r8
+     mov rax, [r8 + {ip}]
+     mov [rbp + {rip}], rax
+     mov rdi, r14
+     mov rsi, rbp
+     mov rdx, [r8 + {number}]
+     mov rcx, r15
+     mov rax, [r8 + {code}]",
+    pop!(),
+    "jmp rax";
+    g = const GPR, flags = const FLAGS, settle = const SETTLE_FUNCTION, exit = const cx::EXIT, rip = const RIP,
+    ip = const offset_of!(Slot, ip), number = const offset_of!(Slot, number), code = const offset_of!(Slot, code)
+);
+// R8: the target.
+stub!(indirect_stub,
+    "mov r10, [r14 + {tag}]
+     or r10, r8
+     mov r9d, r8d
+     and r9d, {mask}
+     shl r9d, 5
+     add r9, r14
+     cmp r10, [r9 + {table}]
+     jne 3f
+     mov r10, [r9 + {table} + 24]
+     mov r10, [r10]
+     cmp r10, [r14 + {epoch}]
+     jne 4f
+     mov r10, [r9 + {table} + 16]
+     cmp r10, 0xffff
+     jbe 2f
+     jmp r10
+     2:",
+    flush!(),
+    "mov [rbp + {rip}], r8
+     mov r12, [r9 + {table} + 8]
+     mov r13, r10
+     cmp qword ptr [r14 + {flags}], 0
+     je 5f
+     mov rdi, r14
+     call [r14 + {settle}]
+     5:
+     mov rdi, r14
+     mov rsi, rbp
+     mov rdx, r13
+     mov rcx, r15
+     mov rax, r12",
+    pop!(),
+    "jmp rax
+     3:
+     mov r10, r8
+     mov r9, r15
+     mov r8d, {indirect}
+     jmp {leave}
+     4:
+     mov r10, r8
+     mov r9, r15
+     xor r8d, r8d
+     jmp {leave_unsure}";
+    g = const GPR, tag = const cx::TAG, mask = const cx::JUMPS - 1, table = const cx::JUMP_TABLE,
+    epoch = const cx::EPOCH, rip = const RIP, flags = const FLAGS, settle = const SETTLE_FUNCTION,
+    indirect = const cx::INDIRECT, leave = sym leave_stub, leave_unsure = sym leave_unsure_stub
+);
+
+/// Where an exit leads that does not lead to quick code.
+pub(crate) fn link() -> u64 {
+    link_stub as *const () as u64
+}
+
+/// Puts the addresses of the stubs into the words.
+pub(crate) fn set_functions(words: &mut [u64]) {
+    for (offset, function) in [
+        (ACCESS, access_stub as *const () as usize),
+        (ONE, one_stub as *const () as usize),
+        (COND, cond_stub as *const () as usize),
+        (SETTLE, settle_stub as *const () as usize),
+        (LOAD, load_stub as *const () as usize),
+        (LEAVE, leave_stub as *const () as usize),
+        (LEAVE_UNSURE, leave_unsure_stub as *const () as usize),
+        (LEAVE_SLOW, leave_slow_stub as *const () as usize),
+        (INDIRECT, indirect_stub as *const () as usize),
+        (LEAVE_DONE, leave_done_stub as *const () as usize),
+        (SETTLE_FUNCTION, settle as *const () as usize),
+    ] {
+        words[offset / 8] = function as u64;
+    }
+}
