@@ -420,6 +420,10 @@ fn enter(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
     let mask = stack.mask();
     let size = i.imm & 0xffff;
     let level = i.imm2 & 31;
+    if level > 1 && !core.env.stepping {
+        // What it pushes may be what it copies next, so that it cannot be begun twice.
+        return Err(core.step());
+    }
     let old_sp = core.sp();
     let mut sp = old_sp.wrapping_sub(w.bytes()) & mask;
     let bp = core.cpu.gpr.read(gpr::BP, w);
