@@ -57,10 +57,6 @@ impl Link {
         });
         Link::new(Stream::Stdio(receiver))
     }
-    /// What ends a line that is shown.
-    pub(super) fn line_end(&self) -> &'static str {
-        "\n"
-    }
     /// Queues bytes for the peer.
     pub(super) fn say(&mut self, text: &str) {
         self.output.extend_from_slice(text.as_bytes());

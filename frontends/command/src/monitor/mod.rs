@@ -168,7 +168,7 @@ impl Desk {
                 let before = machine.counters().resets;
                 match monitor::perform(machine, &text, self.rights()) {
                     Ok(answer) => {
-                        peer.link.say(&answer.text.replace('\n', peer.link.line_end()));
+                        peer.link.say(&answer.text);
                         if let Some(wish) = answer.wish {
                             self.grant(wish, &mut events);
                         }
@@ -176,7 +176,7 @@ impl Desk {
                             events.push(qmp::event("POWERDOWN", None));
                         }
                     }
-                    Err(problem) => peer.link.say(&format!("Error: {problem}{}", peer.link.line_end())),
+                    Err(problem) => peer.link.say(&format!("Error: {problem}\n")),
                 }
                 self.own_resets += machine.counters().resets.saturating_sub(before);
                 if !self.quit {
