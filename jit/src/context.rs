@@ -34,7 +34,7 @@ pub(crate) const STATUS: usize = 104;
 pub(crate) const SETTLE: usize = 112;
 /// Not 0 when code was left because its target may not be mapped any more.
 pub(crate) const UNSURE: usize = 120;
-/// Whether SSE instructions may run with the guest's MXCSR in the host's: 0 not, 1 it is there.
+/// Whether SSE instructions may run with the guest's MXCSR in the host's: 0 not, else what [`host`] says.
 pub(crate) const VECTORS: usize = 128;
 pub(crate) const BEGIN_VECTORS: usize = 136;
 /// Flags that the engine has to complete: kind (0: nothing), operands.
@@ -147,9 +147,10 @@ unsafe extern "C" fn begin_vectors(words: *mut Words, _none: u64) {
     // SAFETY: as for `read`.
     unsafe {
         let cpu = &mut *(*words).cpu;
-        let may = cpu.cr0 & (cr0::EM | cr0::TS) == 0 && cpu.cr4 & cr4::OSFXSR != 0 && host::begin_floats(cpu.mxcsr);
-        (*words).vectors = u64::from(may);
-        (*words).host = u64::from(may);
+        let may = cpu.cr0 & (cr0::EM | cr0::TS) == 0 && cpu.cr4 & cr4::OSFXSR != 0;
+        let state = if may { host::begin_floats(cpu.mxcsr) } else { 0 };
+        (*words).vectors = state;
+        (*words).host = state;
     }
 }
 /// Native code has been left, or a helper runs: the guest's MXCSR gets what has collected.
@@ -159,9 +160,8 @@ unsafe extern "C" fn begin_vectors(words: *mut Words, _none: u64) {
 unsafe fn end_vectors(words: *mut Words) {
     // SAFETY: as for `read`.
     unsafe {
-        if (*words).vectors == 1 {
+        if std::mem::take(&mut (*words).vectors) == host::ALL_VECTORS {
             host::end_floats(&mut (*(*words).cpu).mxcsr);
-            (*words).vectors = 0;
         }
     }
 }

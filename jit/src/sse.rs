@@ -5,18 +5,19 @@
 //!
 //! Arithmetic runs with the guest's MXCSR in the host's, whose flags then collect what the guest's would. That is done
 //! only while the guest masks all exceptions; else, and where an operand is not what the fast code is for, the
-//! instruction is left to the interpreter. Hosts whose arithmetic is not that of x86 leave it to helpers.
+//! instruction is left to the interpreter. Where the host's arithmetic is not that of x86,
+//! operands and results are looked at: NaNs, denormals and what may be a rounded tiny number are for the interpreter.
 
 use crate::context as cx;
 use crate::emit::{Emitter, Host, How, V, guest, trusted};
-use crate::host::HAS_SSE_ARITHMETIC;
+use crate::host::{ALL_VECTORS, CHECKS_FLOATS};
 use crate::survey::{ALL, Surveyor};
 use cpu::insn::{Code, Insn, Mnemonic, OperandKind};
 use cpu::micro::Micro;
 use cpu::semantics::Opcode;
 use cpu::state::{CpuState, Width};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I8, I8X16, I16X8, I32, I32X4, I64, I64X2};
+use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I8X16, I16X8, I32, I32X4, I64, I64X2};
 use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Opcode as Clif, Type, Value, ValueDef};
 use std::mem::offset_of;
 
@@ -35,8 +36,10 @@ enum Xmm {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Vectors {
     registers: [Xmm; 8],
-    /// SSE instructions may run, and the host's MXCSR is the guest's.
+    /// SSE instructions may run.
     ready: bool,
+    /// Arithmetic as well: the host computes as the guest's MXCSR says.
+    floats: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -229,7 +232,8 @@ pub(crate) fn is_native(i: &Insn) -> bool {
     match kind(i) {
         None => false,
         Some(Kind::Nothing) => true,
-        Some(kind) if !HAS_SSE_ARITHMETIC && is_arithmetic(kind) => false,
+        // Which comparisons raise IE differs.
+        Some(Kind::ComparePacked(_)) if CHECKS_FLOATS => false,
         Some(_) => {
             (!memory(i) || i.mem.flat && i.mem.width == Width::Dword)
                 && i.ops.iter().all(|o| o.kind != OperandKind::Xmm || o.index < 8)
@@ -295,28 +299,40 @@ pub(crate) fn emit(e: &mut Emitter<'_>, i: &Insn) {
         return;
     }
     e.flush_registers();
-    e.ready();
+    e.ready(is_arithmetic(kind));
     e.vector_instruction(i, kind);
+}
+
+/// Numbers as integers: type, the smallest normal number, infinity.
+#[derive(Clone, Copy)]
+struct Raw {
+    ty: Type,
+    normal: u64,
+    infinity: u64,
 }
 
 impl Emitter<'_> {
     /// Goes on when SSE instructions may run, with the guest's MXCSR.
-    fn ready(&mut self) {
-        if self.path.vectors.ready {
+    fn ready(&mut self, floats: bool) {
+        let known = self.path.vectors;
+        if if floats { known.floats } else { known.ready } {
             return;
         }
-        let state = self.b.ins().load(I8, trusted(), self.ctx, cx::VECTORS as i32);
-        let is_ready = self.b.ins().icmp_imm_u(IntCC::Equal, state, 1);
+        let (cc, value) = if floats { (IntCC::Equal, ALL_VECTORS as i64) } else { (IntCC::NotEqual, 0) };
+        let state = self.b.ins().load(I64, trusted(), self.ctx, cx::VECTORS as i32);
+        let is_ready = self.b.ins().icmp_imm_u(cc, state, value);
         let (go, ask) = (self.b.create_block(), self.b.create_block());
         self.b.ins().brif(is_ready, go, &[], ask, &[]);
         self.open_cold(ask);
         let answer = self.call_simple(cx::BEGIN_VECTORS, 0);
+        let is_ready = self.b.ins().icmp_imm_u(cc, answer, value);
         let stop = self.b.create_block();
-        self.b.ins().brif(answer, go, &[], stop, &[]);
+        self.b.ins().brif(is_ready, go, &[], stop, &[]);
         self.open_cold(stop);
         self.bail();
         self.open(go);
         self.path.vectors.ready = true;
+        self.path.vectors.floats |= floats || !CHECKS_FLOATS;
     }
     fn cast(&mut self, v: Value, ty: Type) -> Value {
         if self.b.func.dfg.value_type(v) == ty {
@@ -450,6 +466,107 @@ impl Emitter<'_> {
             Math::Sqrt => self.b.ins().sqrt(b),
         }
     }
+    /// Numbers as integers, and the constants that take them apart.
+    fn raw(&mut self, v: Value) -> (Value, Raw) {
+        let of = self.b.func.dfg.value_type(v);
+        let double = of.lane_type() == F64;
+        let fraction = if double { 52 } else { 23 };
+        let lane = if double { I64 } else { I32 };
+        let ty = if of.is_vector() { lane.by(of.lane_count()).unwrap_or(I64X2) } else { lane };
+        let infinity = if double { 0x7ff << 52 } else { 0xff << 23 };
+        (self.cast(v, ty), Raw { ty, normal: 1 << fraction, infinity })
+    }
+    fn raw_constant(&mut self, raw: Raw, value: u64) -> Value {
+        let v = self.iconst(raw.ty.lane_type(), value);
+        if raw.ty.is_vector() { self.b.ins().splat(raw.ty, v) } else { v }
+    }
+    fn raw_compare(&mut self, cc: IntCC, v: Value, raw: Raw, with: u64) -> Value {
+        let with = self.raw_constant(raw, with);
+        self.b.ins().icmp(cc, v, with)
+    }
+    /// Where a number is a denormal one.
+    fn is_denormal(&mut self, v: Value) -> Value {
+        let (v, raw) = self.raw(v);
+        let v = self.b.ins().ishl_imm_u(v, 1);
+        let one = self.raw_constant(raw, 1);
+        let v = self.b.ins().isub(v, one);
+        self.raw_compare(IntCC::UnsignedLessThan, v, raw, 2 * raw.normal - 1)
+    }
+    fn is_zero_number(&mut self, v: Value) -> Value {
+        let (v, raw) = self.raw(v);
+        let v = self.b.ins().ishl_imm_u(v, 1);
+        self.raw_compare(IntCC::Equal, v, raw, 0)
+    }
+    /// Where a result may not be the guest's: a NaN, and if it `may_be_tiny` one that was rounded to a denormal number,
+    /// a zero or the smallest normal number.
+    fn is_doubtful(&mut self, v: Value, may_be_tiny: bool) -> Value {
+        let (v, raw) = self.raw(v);
+        let mask = self.raw_constant(raw, raw.infinity | (raw.normal - 1));
+        let magnitude = self.b.ins().band(v, mask);
+        if !may_be_tiny {
+            return self.raw_compare(IntCC::UnsignedGreaterThan, magnitude, raw, raw.infinity);
+        }
+        let least = self.raw_constant(raw, raw.normal + 1);
+        let above = self.b.ins().isub(magnitude, least);
+        self.raw_compare(IntCC::UnsignedGreaterThan, above, raw, raw.infinity - raw.normal - 1)
+    }
+    fn any(&mut self, v: Value) -> Value {
+        if self.b.func.dfg.value_type(v).is_vector() { self.b.ins().vany_true(v) } else { v }
+    }
+    /// Leaves the instruction to the interpreter where one of `denormal` is, or where the result `r` is doubtful and
+    /// not a zero because one of `zeros` is one.
+    fn check(&mut self, denormal: &[Value], r: Value, may_be_tiny: bool, zeros: &[Value]) {
+        let doubtful = self.is_doubtful(r, may_be_tiny);
+        let mut raised = None;
+        for &v in denormal {
+            let v = self.is_denormal(v);
+            raised = Some(raised.map_or(v, |all| self.b.ins().bor(all, v)));
+        }
+        let bad = raised.map_or(doubtful, |raised| self.b.ins().bor(doubtful, raised));
+        let bad = self.any(bad);
+        let (go, look, stop) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(bad, look, &[], go, &[]);
+        self.open_cold(look);
+        if zeros.is_empty() {
+            self.b.ins().jump(stop, &[]);
+        } else {
+            let mut fine = None;
+            for &v in zeros {
+                let v = self.is_zero_number(v);
+                fine = Some(fine.map_or(v, |all| self.b.ins().bor(all, v)));
+            }
+            let zero = self.is_zero_number(r);
+            let fine = fine.map_or(zero, |fine| self.b.ins().band(fine, zero));
+            let still = self.b.ins().band_not(doubtful, fine);
+            let still = raised.map_or(still, |raised| self.b.ins().bor(still, raised));
+            let still = self.any(still);
+            self.b.ins().brif(still, stop, &[], go, &[]);
+        }
+        self.open_cold(stop);
+        self.bail();
+        self.open(go);
+    }
+    /// The same for a double `v` that became the single `r`.
+    fn check_narrowed(&mut self, v: Value, r: Value) {
+        let doubtful = self.is_doubtful(r, true);
+        let zero = self.is_zero_number(v);
+        let bad = self.b.ins().band_not(doubtful, zero);
+        let fine = self.b.ins().icmp_imm_u(IntCC::Equal, bad, 0);
+        self.require(fine);
+    }
+    /// The same for `op` of `a` and `b`.
+    fn check_math(&mut self, op: Math, a: Value, b: Value, r: Value) {
+        if !CHECKS_FLOATS {
+            return;
+        }
+        match op {
+            // A tiny sum is exact.
+            Math::Add | Math::Sub => self.check(&[a, b], r, false, &[]),
+            Math::Mul => self.check(&[a, b], r, true, &[a, b]),
+            Math::Div => self.check(&[a, b], r, true, &[a]),
+            Math::Sqrt => self.check(&[b], r, false, &[]),
+        }
+    }
     /// Bytes of `a` and `b` (numbered from 16) in a new order.
     fn bytes(&mut self, a: Value, b: Value, order: [u8; 16]) -> Value {
         let (a, b) = (self.cast(a, I8X16), self.cast(b, I8X16));
@@ -557,12 +674,14 @@ impl Emitter<'_> {
                 let b = self.source_scalar(i, ty);
                 let a = if op == Math::Sqrt { b } else { self.scalar(dst, ty) };
                 let v = self.math(op, a, b);
+                self.check_math(op, a, b, v);
                 self.set_scalar(dst, v);
             }
             Kind::Packed(op, ty) => {
                 let b = self.source_vector(i, ty, true);
                 let a = if op == Math::Sqrt { b } else { self.vector(dst, ty) };
                 let v = self.math(op, a, b);
+                self.check_math(op, a, b, v);
                 self.set_vector(dst, v);
             }
             Kind::Compare(ty) => {
@@ -571,6 +690,12 @@ impl Emitter<'_> {
                 // With a NaN the two kinds of comparison differ in the flags that they raise.
                 let ordered = self.b.ins().fcmp(FloatCC::Ordered, a, b);
                 self.require(ordered);
+                if CHECKS_FLOATS {
+                    let (x, y) = (self.is_denormal(a), self.is_denormal(b));
+                    let raised = self.b.ins().bor(x, y);
+                    let fine = self.b.ins().icmp_imm_u(IntCC::Equal, raised, 0);
+                    self.require(fine);
+                }
                 self.set_float_flags(a, b);
             }
             Kind::FromInteger(ty) => {
@@ -592,8 +717,11 @@ impl Emitter<'_> {
             }
             Kind::Convert { from, to } => {
                 let v = self.source_scalar(i, from);
-                let v = if to == F64 { self.b.ins().fpromote(F64, v) } else { self.b.ins().fdemote(F32, v) };
-                self.set_scalar(dst, v);
+                let r = if to == F64 { self.b.ins().fpromote(F64, v) } else { self.b.ins().fdemote(F32, v) };
+                if CHECKS_FLOATS {
+                    if to == F64 { self.check(&[v], r, false, &[]) } else { self.check_narrowed(v, r) }
+                }
+                self.set_scalar(dst, r);
             }
             Kind::ComparePacked(ty) => {
                 let b = self.source_vector(i, ty, true);

@@ -62,7 +62,7 @@ pub(crate) struct Span {
     /// There are others.
     pub(crate) shared: bool,
     /// The same number for accesses with one check.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for the quick translator"))]
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for the quick translator"))]
     pub(crate) group: u32,
 }
 

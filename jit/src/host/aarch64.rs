@@ -71,12 +71,42 @@ macro_rules! keeping_registers {
 }
 pub(crate) use keeping_registers;
 
-/// Arithmetic is done by helpers, which know the guest's MXCSR: what is done natively only moves bits.
-pub(crate) fn begin_floats(_guest: u32) -> bool {
-    true
+/// MXCSR: the six masks; flush to zero and denormals are zeros; rounding.
+const MASKS: u32 = 0x1f80;
+const ZEROS: u32 = 0x8040;
+const ROUNDING: u32 = 13;
+
+fn set_control(value: u64) {
+    // SAFETY: rounding and nothing else differs from what Rust expects, and that is set back before Rust computes.
+    unsafe { std::arch::asm!("msr fpcr, {}", in(reg) value, options(nomem, nostack)) };
 }
-/// See [`begin_floats`].
-pub(crate) fn end_floats(_guest: &mut u32) {}
+fn status() -> u64 {
+    let value;
+    // SAFETY: reads what has collected.
+    unsafe { std::arch::asm!("mrs {}, fpsr", out(reg) value, options(nomem, nostack)) };
+    value
+}
+
+/// The host computes as the guest's MXCSR says, if it can: it does not trap, and takes tiny numbers for zeros in
+/// other ways than x86. The answer is what the word about vectors is to say.
+pub(crate) fn begin_floats(guest: u32) -> u64 {
+    if guest & MASKS != MASKS || guest & !0xffff != 0 || guest & ZEROS != 0 {
+        return super::MOVES_ONLY;
+    }
+    // Nearest, down, up, to zero; Arm has up before down.
+    let rounding = [0, 2, 1, 3][(guest >> ROUNDING & 3) as usize];
+    set_control(rounding << 22);
+    // SAFETY: forgets what has collected.
+    unsafe { std::arch::asm!("msr fpsr, xzr", options(nomem, nostack)) };
+    super::ALL_VECTORS
+}
+/// The host computes for itself again; the guest's MXCSR gets what has collected: IE, ZE, OE and PE. DE does not
+/// exist here, and UE means something else (tiny before rounding): what could raise one of them is never done natively.
+pub(crate) fn end_floats(guest: &mut u32) {
+    let seen = status() as u32;
+    *guest |= seen & 1 | (seen >> 1 & 1) << 2 | (seen >> 2 & 1) << 3 | (seen >> 4 & 1) << 5;
+    set_control(0);
+}
 
 /// Makes code that was written at `written` what is executed at `executed`, by all processors (Arm ARM, B2.7.4):
 /// the stores go where caches of code are filled from, then those caches forget.

@@ -86,13 +86,13 @@ const OWN_MXCSR: u32 = 0x1f80;
 /// The six masks.
 const MASKS: u32 = 0x1f80;
 
-/// The host computes as the guest's MXCSR says, if it can.
-pub(crate) fn begin_floats(guest: u32) -> bool {
-    let may = guest & MASKS == MASKS && guest & !0xffff == 0;
-    if may {
-        set_mxcsr(guest);
+/// The host computes as the guest's MXCSR says, if it can. The answer is what the word about vectors is to say.
+pub(crate) fn begin_floats(guest: u32) -> u64 {
+    if guest & MASKS != MASKS || guest & !0xffff != 0 {
+        return 0;
     }
-    may
+    set_mxcsr(guest);
+    super::ALL_VECTORS
 }
 /// The host computes for itself again; the guest's MXCSR gets what has collected.
 pub(crate) fn end_floats(guest: &mut u32) {
