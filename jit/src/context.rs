@@ -7,6 +7,7 @@ use crate::quick::stubs;
 use cpu::core::{Core, Env, Leave};
 use cpu::flags::{Cond, FlagsOf};
 use cpu::insn::Insn;
+use cpu::memory::HostPage;
 use cpu::state::{CpuState, Seg, Width, cr0, cr4};
 use cpu::tlb::ENGINE_WORDS;
 
@@ -48,6 +49,17 @@ pub(crate) const JUMP_TABLE: usize = 512;
 /// Its entries.
 pub(crate) const JUMPS: usize = 4096;
 const _: () = assert!(JUMP_TABLE / 8 + 4 * JUMPS <= ENGINE_WORDS);
+
+/// The validity of a page of code. Native code reads the first word.
+#[repr(C)]
+pub(crate) struct Cell {
+    /// In which epoch of translations the page was last known to be mapped so.
+    pub(crate) epoch: u64,
+    /// Number of the linear page.
+    pub(crate) linear: u64,
+    pub(crate) page: HostPage,
+    pub(crate) user: bool,
+}
 
 /// An exit of a region, as native code sees it.
 #[repr(C)]

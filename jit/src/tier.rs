@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "enters native code, and writes the words that it reads")]
 
 use crate::compile::{Compiler, Glue, Ready, StartError, Unit};
-use crate::context::{self as cx, Op, Slot};
+use crate::context::{self as cx, Cell, Op, Slot};
 use crate::host::fetch_anew;
 use crate::memory::{Arena, SEGMENT};
 use crate::quick::{self, stubs};
@@ -35,7 +35,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { threshold: 12_000, memory: 64 << 20, background: None }
+        Settings { threshold: 2_000, memory: 64 << 20, background: None }
     }
 }
 
@@ -70,6 +70,8 @@ const MAX_CELLS: usize = 1 << 16;
 /// Numbers of entries up to here are those of regions of the code generator. Larger ones are
 /// addresses of quick code for quick code.
 const MAX_NUMBER: u64 = 0xffff;
+/// How many times hotter code must be that is for the code generator.
+const PATIENCE: u8 = 8;
 
 enum Work {
     Translate(u32, Arc<Unit>),
@@ -188,12 +190,14 @@ pub(crate) struct Upper {
     entries: Map<u32, Entry>,
     next_entry: u32,
     places: Map<Place, u32>,
+    /// How many times code was found hot that is for the code generator.
+    warm: Map<Place, u8>,
     /// Regions that are being translated.
     wanted: Map<Place, u32>,
     /// Regions that have bytes in a page, wanted ones included.
     pages: Map<HostPage, Vec<u32>>,
     /// In which epoch a page was last known to be mapped so: linear page, memory, user.
-    cells: Map<(u64, HostPage, bool), Box<u64>>,
+    cells: Map<(u64, HostPage, bool), Box<Cell>>,
     worlds: Map<(Mode, u64, u32), u64>,
     /// The epoch in which the interpreter entered code last.
     at: u64,
@@ -272,6 +276,7 @@ impl Upper {
             entries: Map::default(),
             next_entry: 1,
             places: Map::default(),
+            warm: Map::default(),
             wanted: Map::default(),
             pages: Map::default(),
             cells: Map::default(),
@@ -292,8 +297,9 @@ impl Upper {
     }
 
     fn cell(&mut self, linear_page: u64, page: HostPage, user: bool) -> usize {
-        let cell = self.cells.entry((linear_page, page, user)).or_insert_with(|| Box::new(0));
-        std::ptr::from_ref::<u64>(cell) as usize
+        let fresh = || Box::new(Cell { epoch: 0, linear: linear_page, page, user });
+        let cell = self.cells.entry((linear_page, page, user)).or_insert_with(fresh);
+        std::ptr::from_mut::<Cell>(cell) as usize
     }
     fn world(&mut self, place: &Place) -> u64 {
         let next = self.worlds.len() as u64;
@@ -364,7 +370,7 @@ impl Upper {
             && let Some(cell) = self.cells.get_mut(&(first.linear, first.page, user))
         {
             // The interpreter is there at this moment.
-            **cell = epoch;
+            cell.epoch = epoch;
         }
         let ops = region
             .blocks
@@ -392,7 +398,6 @@ impl Upper {
         if !quick::is_for(&unit.region) {
             return false;
         }
-        let start = Instant::now();
         let parts = quick::Parts { region: &unit.region, ops: &unit.ops, slots: &unit.slots, cells: &unit.cells };
         let Some(made) = quick::translate(&parts) else { return false };
         let Some((at, segment, dropped)) = self.space.place(&made.code) else { return false };
@@ -409,8 +414,8 @@ impl Upper {
         }
         let code = made.entries.iter().map(|&(code, quick)| (at + code, (at + quick) as u64)).collect();
         let bytes = made.code.len();
-        let time = start.elapsed();
-        self.done.push(Ready { id, code: Some(code), bytes, segment: usize::MAX, free: usize::MAX, time });
+        let (segment, time) = (usize::MAX, Duration::ZERO);
+        self.done.push(Ready { id, code: Some(code), bytes, segment, free: usize::MAX, time });
         true
     }
 
@@ -536,9 +541,23 @@ impl Tier for Upper {
             self.cells.clear();
         }
         let epoch = self.at;
+        let start = Instant::now();
         if let Some(region) = explore(place, known, self.threshold == 1, cpu, env) {
+            if self.threshold > 1 && !quick::is_for(&region) {
+                // The code generator takes its time.
+                if self.warm.len() >= MAX_CELLS {
+                    self.warm.clear();
+                }
+                let times = self.warm.entry(*place).or_default();
+                *times += 1;
+                if *times < PATIENCE {
+                    return;
+                }
+                self.warm.remove(place);
+            }
             self.order(region, env.memory, epoch, cpu.cpl == 3);
         }
+        self.counters.time += start.elapsed();
     }
     fn collect(&mut self, mut install: impl FnMut(&Place, u32)) {
         while let Some(ready) = self.done.pop() {
@@ -636,12 +655,12 @@ impl Tier for Upper {
         let user = place.mode.has(Mode::USER);
         self.at = epoch;
         if let Some(cell) = self.cells.get_mut(&(linear, place.page, user)) {
-            **cell = epoch;
+            cell.epoch = epoch;
         }
         if let Some(second) = second
             && let Some(cell) = self.cells.get_mut(&((linear + 1) & 0xf_ffff, second, user))
         {
-            **cell = epoch;
+            cell.epoch = epoch;
         }
     }
     fn overwritten(&mut self, write: CodeWrite, memory: &mut GuestMemory) {

@@ -107,6 +107,13 @@ enum Value {
     Imm(u32),
 }
 
+/// Where the address of a page's validity is.
+enum Cell {
+    Here(u64),
+    /// In the exit that R8 points to.
+    OfExit,
+}
+
 /// Code out of the way.
 enum Cold {
     Access {
@@ -131,9 +138,8 @@ enum Cold {
         ip: u32,
         /// To be added to the budget.
         plus: i32,
-        unsure: bool,
-        /// R8 is the exit that was taken.
-        linked: bool,
+        /// Whether and where a page's cell is that may be valid after all, and where to go on then.
+        cell: Option<(Cell, usize)>,
     },
     Settle {
         jump: usize,
@@ -693,18 +699,31 @@ impl Quick<'_> {
                 self.a.pop_flags();
                 self.a.jump_back(behind);
             }
-            Cold::Leave { jump, how, ip, plus, unsure, linked } => {
+            Cold::Leave { jump, how, ip, plus, cell } => {
                 self.a.land(jump);
+                if let Some((cell, back)) = &cell {
+                    match cell {
+                        Cell::Here(at) => self.a.mov_imm64(R9, *at),
+                        Cell::OfExit => self.a.load(Size::Q, R9, at(R8, cx::SLOT_CELL as i32)),
+                    }
+                    self.a.call_mem(word(stubs::REVALIDATE));
+                    self.a.test(Size::D, R10, R10);
+                    let valid = self.a.jcc(cc::NE);
+                    self.a.patch(valid, *back);
+                }
                 self.a.mov_imm(R10, ip);
                 self.a.lea(Size::Q, R9, at(REM, plus));
-                if unsure {
-                    if !linked {
-                        self.a.mov_imm(R8, 0);
+                match cell {
+                    Some((cell, _)) => {
+                        if let Cell::Here(_) = cell {
+                            self.a.mov_imm(R8, 0);
+                        }
+                        self.a.jmp_mem(word(stubs::LEAVE_UNSURE));
                     }
-                    self.a.jmp_mem(word(stubs::LEAVE_UNSURE));
-                } else {
-                    self.a.mov_imm(R8, how);
-                    self.a.jmp_mem(word(stubs::LEAVE));
+                    None => {
+                        self.a.mov_imm(R8, how);
+                        self.a.jmp_mem(word(stubs::LEAVE));
+                    }
                 }
             }
             Cold::Settle { jump, back } => {
@@ -767,14 +786,7 @@ impl Quick<'_> {
             self.path.debt = 0;
             self.path.consumed = false;
             let ip = self.region.blocks[to].ip as u32;
-            self.cold.push(Cold::Leave {
-                jump,
-                how: cx::SHORT as u32,
-                ip,
-                plus: price as i32,
-                unsure: false,
-                linked: false,
-            });
+            self.cold.push(Cold::Leave { jump, how: cx::SHORT as u32, ip, plus: price as i32, cell: None });
         }
         if single {
             self.inherited[to] = Some(self.path.clone());
@@ -789,7 +801,8 @@ impl Quick<'_> {
         self.a.alu_load(Size::Q, 7, R9, word(cx::EPOCH));
         let jump = self.a.jcc(cc::NE);
         let plus = -self.path.debt as i32;
-        self.cold.push(Cold::Leave { jump, how: 0, ip: ip as u32, plus, unsure: true, linked: false });
+        let cell = Some((Cell::Here(self.p.cells[page] as u64), self.a.here()));
+        self.cold.push(Cold::Leave { jump, how: 0, ip: ip as u32, plus, cell });
     }
     /// Whether an edge inside the region needs a look at the validity of a page.
     fn crosses(&self, from: usize, to: usize) -> bool {
@@ -833,7 +846,8 @@ impl Quick<'_> {
             self.a.load(Size::Q, R9, at(R9, 0));
             self.a.alu_load(Size::Q, 7, R9, word(cx::EPOCH));
             let jump = self.a.jcc(cc::NE);
-            self.cold.push(Cold::Leave { jump, how: 0, ip: target as u32, plus: 0, unsure: true, linked: true });
+            let cell = Some((Cell::OfExit, self.a.here()));
+            self.cold.push(Cold::Leave { jump, how: 0, ip: target as u32, plus: 0, cell });
         }
         self.a.jmp_mem(at(R8, cx::SLOT_QUICK as i32));
     }

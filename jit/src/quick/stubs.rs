@@ -7,9 +7,10 @@
 
 #[cfg(doc)]
 use super::assembler::host;
-use crate::context::{self as cx, Op, Slot};
+use crate::context::{self as cx, Cell, Op, Slot};
 use cpu::core::Env;
 use cpu::flags::{Cond, FlagsOf, LazyFlags, bits};
+use cpu::memory::PAGE;
 use cpu::micro::Direct;
 use cpu::semantics;
 use cpu::state::{CpuState, Seg, Width};
@@ -57,7 +58,8 @@ pub(crate) const LEAVE_SLOW: usize = 424;
 pub(crate) const INDIRECT: usize = 432;
 const SETTLE_FUNCTION: usize = 440;
 pub(crate) const LEAVE_DONE: usize = 448;
-const _: () = assert!(GROUPS + 8 * MAX_GROUPS <= ACCESS && LEAVE_DONE < cx::JUMP_TABLE);
+pub(crate) const REVALIDATE: usize = 456;
+const _: () = assert!(GROUPS + 8 * MAX_GROUPS <= ACCESS && REVALIDATE < cx::JUMP_TABLE);
 
 /// CF of the record is not the one in [`LazyFlags::cf`].
 pub(crate) const STALE_CARRY: u32 = 1 << 23;
@@ -231,6 +233,24 @@ unsafe extern "sysv64" fn one(words: *mut u64, op: *const Op, remaining: i64) ->
     }
 }
 
+/// Whether a page of code is known to be mapped as `cell` says. The interpreter, which is asked if it is not, would
+/// look into the same table first, so that nothing that the guest sees depends on who looks.
+///
+/// # Safety
+/// As for [`settle`]; `cell` is one of the translator's.
+unsafe extern "sysv64" fn revalidate(words: *mut u64, cell: *mut Cell) -> u64 {
+    // SAFETY: the caller's words and cell.
+    unsafe {
+        let core = cx::core(words.cast());
+        let cell = &mut *cell;
+        let is_mapped = cell.linear < 1 << 20 && core.env.tlb.execute(cell.linear * PAGE, cell.user) == Some(cell.page);
+        if is_mapped {
+            cell.epoch = *words.add(cx::EPOCH / 8);
+        }
+        u64::from(is_mapped)
+    }
+}
+
 /// # Safety
 /// As for [`settle`].
 unsafe extern "sysv64" fn cond(words: *mut u64, cond: u64) -> u64 {
@@ -381,6 +401,23 @@ stub!(settle_stub,
     "ret";
     g = const GPR, f = sym settle
 );
+// R9: a cell; R10: whether it is valid now.
+stub!(revalidate_stub,
+    flush!(),
+    "push r8
+     push r11
+     mov rdi, r14
+     mov rsi, r9
+     sub rsp, 8
+     call {f}
+     add rsp, 8
+     mov r10, rax
+     pop r11
+     pop r8",
+    reload!(),
+    "ret";
+    g = const GPR, f = sym revalidate
+);
 stub!(load_stub, reload!(), reload_rest!(), "ret"; g = const GPR);
 // R8: how, R9: what is left of the budget, R10: IP.
 stub!(leave_stub,
@@ -455,6 +492,7 @@ stub!(indirect_stub,
      mov r10, [r10]
      cmp r10, [r14 + {epoch}]
      jne 4f
+     6:
      mov r10, [r9 + {table} + 16]
      cmp r10, 0xffff
      jbe 2f
@@ -482,13 +520,22 @@ stub!(indirect_stub,
      mov r8d, {indirect}
      jmp {leave}
      4:
+     push r9
+     sub rsp, 8
+     mov r9, [r9 + {table} + 24]
+     call {revalidate}
+     add rsp, 8
+     pop r9
+     test r10, r10
+     jnz 6b
      mov r10, r8
      mov r9, r15
      xor r8d, r8d
      jmp {leave_unsure}";
     g = const GPR, tag = const cx::TAG, mask = const cx::JUMPS - 1, table = const cx::JUMP_TABLE,
     epoch = const cx::EPOCH, rip = const RIP, flags = const FLAGS, settle = const SETTLE_FUNCTION,
-    indirect = const cx::INDIRECT, leave = sym leave_stub, leave_unsure = sym leave_unsure_stub
+    indirect = const cx::INDIRECT, leave = sym leave_stub, leave_unsure = sym leave_unsure_stub,
+    revalidate = sym revalidate_stub
 );
 
 /// Where an exit leads that does not lead to quick code.
@@ -508,6 +555,7 @@ pub(crate) fn set_functions(words: &mut [u64]) {
         (LEAVE_UNSURE, leave_unsure_stub as *const () as usize),
         (LEAVE_SLOW, leave_slow_stub as *const () as usize),
         (INDIRECT, indirect_stub as *const () as usize),
+        (REVALIDATE, revalidate_stub as *const () as usize),
         (LEAVE_DONE, leave_done_stub as *const () as usize),
         (SETTLE_FUNCTION, settle as *const () as usize),
     ] {
