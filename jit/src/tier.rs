@@ -35,7 +35,9 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { threshold: 2_000, memory: 64 << 20, background: None }
+        // For tests of everything with code that is translated at once.
+        let asked = std::env::var("BEIGEBOX_JIT_THRESHOLD").ok().and_then(|text| text.parse().ok());
+        Settings { threshold: asked.unwrap_or(2_000), memory: 64 << 20, background: None }
     }
 }
 
@@ -588,6 +590,7 @@ impl Tier for Upper {
         if words[cx::READ / 8] == 0 {
             cx::set_functions(words);
         }
+        stubs::entered(words, cpu, env.memory);
         let tag = world << 32;
         words[cx::TAG / 8] = tag;
         words[cx::EPOCH / 8] = epoch;

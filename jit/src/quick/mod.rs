@@ -544,7 +544,7 @@ impl Quick<'_> {
         if debt >= 1 << 13 {
             return Err(Not);
         }
-        let info = describe(seg, bytes, how, self.later as u32, debt);
+        let info = describe(seg, flat, bytes, how, self.later as u32, debt);
         let is_write = how != READ;
         let cold = |jumps, back, disp, group, saved| Cold::Access {
             jumps,

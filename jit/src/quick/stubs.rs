@@ -10,10 +10,11 @@ use super::assembler::host;
 use crate::context::{self as cx, Cell, Op, Slot};
 use cpu::core::Env;
 use cpu::flags::{Cond, FlagsOf, LazyFlags, bits};
-use cpu::memory::PAGE;
+use cpu::memory::{GuestMemory, PAGE};
 use cpu::micro::Direct;
 use cpu::semantics;
-use cpu::state::{CpuState, Seg, Width};
+use cpu::state::{Activity, CpuState, Seg, Segment, Shadow, Width};
+use cpu::tlb::Tables;
 use std::mem::offset_of;
 
 /// How an access is made, in its description.
@@ -23,10 +24,12 @@ pub(crate) const MODIFY: u32 = 2;
 /// The second half of [`MODIFY`], for which the offset is known and the value in the bounce words.
 pub(crate) const WRITE_BACK: u32 = 3;
 
-/// An access: segment, size, way, instructions of the block behind it, debt.
-pub(crate) fn describe(seg: Seg, size: u64, how: u32, later: u32, debt: u32) -> u32 {
+/// An access: segment, size, way, instructions of the block behind it, debt. Those to flat segments that only read or
+/// only write are tried once more: a check of several may have failed because of another.
+pub(crate) fn describe(seg: Seg, flat: bool, size: u64, how: u32, later: u32, debt: u32) -> u32 {
     debug_assert!(later < 128 && debt < 1 << 13);
-    seg as u32 | size.trailing_zeros() << 3 | how << 6 | later << 8 | debt << 15
+    let again = u32::from(flat && how < MODIFY) << 31;
+    seg as u32 | size.trailing_zeros() << 3 | how << 6 | later << 8 | debt << 15 | (size as u32 - 1) << 28 | again
 }
 
 /// Recorded flags: operation, form << 8, bytes of the width << 16, [`STALE_CARRY`], overlay << 24.
@@ -59,7 +62,9 @@ pub(crate) const INDIRECT: usize = 432;
 const SETTLE_FUNCTION: usize = 440;
 pub(crate) const LEAVE_DONE: usize = 448;
 pub(crate) const REVALIDATE: usize = 456;
-const _: () = assert!(GROUPS + 8 * MAX_GROUPS <= ACCESS && REVALIDATE < cx::JUMP_TABLE);
+/// Mode, base and limit of CS, epochs of memory.
+const SEEN: usize = 464;
+const _: () = assert!(GROUPS + 8 * MAX_GROUPS <= ACCESS && SEEN + 40 <= cx::JUMP_TABLE);
 
 /// CF of the record is not the one in [`LazyFlags::cf`].
 pub(crate) const STALE_CARRY: u32 = 1 << 23;
@@ -97,8 +102,11 @@ struct Words {
     r: u64,
     value: u64,
     offset: u64,
+    between: [u64; (SEEN - OFFSET) / 8 - 1],
+    seen: [u64; 5],
 }
-const _: () = assert!(offset_of!(Words, kind) == FLAGS && offset_of!(Words, offset) == OFFSET);
+const _: () =
+    assert!(offset_of!(Words, kind) == FLAGS && offset_of!(Words, offset) == OFFSET && offset_of!(Words, seen) == SEEN);
 
 /// Completes the flags: no more is recorded in the words then.
 ///
@@ -179,7 +187,7 @@ unsafe extern "sysv64" fn access(words: *mut u64, offset: u64, info: u32, ip: u3
     unsafe {
         let mut core = cx::core(words.cast());
         let w = words.cast::<Words>();
-        core.env.remaining = rem - i64::from(info >> 15);
+        core.env.remaining = rem - i64::from(info >> 15 & 0x1fff);
         let seg = Seg::ALL[(info & 7) as usize % 6];
         let width = [Width::Byte, Width::Word, Width::Dword, Width::Qword][(info >> 3 & 3) as usize];
         let bounce = words.add(cx::BOUNCE / 8);
@@ -251,6 +259,49 @@ unsafe extern "sysv64" fn revalidate(words: *mut u64, cell: *mut Cell) -> u64 {
     }
 }
 
+/// Whether there is nothing to look at between the instruction that has just ended its block and the next, so that
+/// native code may go on: all that the interpreter looks at, and the code segment and mode are those of before.
+///
+/// # Safety
+/// As for [`settle`].
+unsafe extern "sysv64" fn goes_on(words: *mut u64) -> u64 {
+    // SAFETY: the caller's words.
+    unsafe {
+        let core = cx::core(words.cast());
+        let (cpu, env) = (core.cpu, core.env);
+        let seen = &(*words.cast::<Words>()).seen;
+        let cs: &Segment = cpu.segment(Seg::Cs);
+        // Behind STI with nothing to hold off: the next instruction, for which there is budget, ends the shadow.
+        let ends_shadow = cpu.shadow == Shadow::Sti && !cpu.intr && !cpu.nmi_pending;
+        let goes_on = u64::from(cpu.mode.0) == seen[0]
+            && cs.base == seen[1]
+            && u64::from(cs.limit) == seen[2]
+            && env.memory.map_epoch() == seen[3]
+            && env.memory.write_epoch() == seen[4]
+            && !env.flush_code
+            && env.remaining > 0
+            && (cpu.shadow == Shadow::None || ends_shadow)
+            && cpu.activity == Activity::Running
+            && cpu.pending_debug == 0
+            && (!cpu.nmi_pending || cpu.nmi_blocked)
+            && !(cpu.intr && cpu.flag(bits::IF))
+            && !cpu::helpers::debug::needs_stepping(cpu)
+            && !env.memory.has_code_writes()
+            && !env.bus.attention();
+        if goes_on {
+            cpu.shadow = Shadow::None;
+        }
+        u64::from(goes_on)
+    }
+}
+
+/// What [`goes_on`] compares with, as it is when native code is entered.
+pub(crate) fn entered(words: &mut [u64], cpu: &CpuState, memory: &GuestMemory) {
+    let cs = cpu.segment(Seg::Cs);
+    let seen = [u64::from(cpu.mode.0), cs.base, u64::from(cs.limit), memory.map_epoch(), memory.write_epoch()];
+    words[SEEN / 8..SEEN / 8 + 5].copy_from_slice(&seen);
+}
+
 /// # Safety
 /// As for [`settle`].
 unsafe extern "sysv64" fn cond(words: *mut u64, cond: u64) -> u64 {
@@ -319,9 +370,42 @@ macro_rules! pop {
 
 // R8: offset, R9D: description, R10D: IP. R8 becomes the host address.
 stub!(access_stub,
-    flush!(),
     "mov [r14 + {r11}], r11
-     mov rdi, r14
+     test r9d, r9d
+     jns 5f
+     mov [r14 + {saved}], r9
+     mov r11d, r9d
+     shr r11d, 28
+     and r11d, 7
+     add r11, r8
+     and r11, -4096
+     mov r9d, r8d
+     shr r9d, 12
+     xor r9d, [rbp + {half}]
+     and r9d, {mask}
+     shl r9d, 4
+     test byte ptr [r14 + {saved}], 0x40
+     jnz 3f
+     or r11, [r14 + {read_generation}]
+     cmp r11, [r14 + r9 + {read}]
+     jne 4f
+     and r8d, 0xfff
+     add r8, [r14 + r9 + {read} + 8]
+     mov r11, [r14 + {r11}]
+     ret
+     3:
+     or r11, [r14 + {write_generation}]
+     cmp r11, [r14 + r9 + {write}]
+     jne 4f
+     and r8d, 0xfff
+     add r8, [r14 + r9 + {write} + 8]
+     mov r11, [r14 + {r11}]
+     ret
+     4:
+     mov r9, [r14 + {saved}]
+     5:",
+    flush!(),
+    "mov rdi, r14
      mov rsi, r8
      mov edx, r9d
      mov ecx, r10d
@@ -340,7 +424,10 @@ stub!(access_stub,
      mov eax, {left}",
     pop!(),
     "ret";
-    g = const GPR, r11 = const SAVED_R11, left = const cx::LEFT, f = sym access
+    g = const GPR, r11 = const SAVED_R11, left = const cx::LEFT, f = sym access, saved = const SAVED,
+    half = const offset_of!(CpuState, tlb_half), mask = const 2 * Tables::HALF - 1, read = const Tables::READ,
+    write = const Tables::WRITE, read_generation = const Tables::READ_GENERATION,
+    write_generation = const Tables::WRITE_GENERATION
 );
 // R9: operation, R10: debt.
 stub!(one_stub,
@@ -446,7 +533,24 @@ stub!(leave_unsure_stub,
     unsure = const cx::UNSURE, indirect = const cx::INDIRECT
 );
 // Behind an instruction that has completed all by itself.
-stub!(leave_slow_stub, "mov eax, {slow}", pop!(), "ret"; slow = const cx::SLOW);
+stub!(leave_slow_stub,
+    "mov rdi, r14
+     call {f}
+     test rax, rax
+     jz 2f
+     mov r8, [rbp + {rip}]
+     mov rax, [r14 + {env}]
+     mov r15, [rax + {remaining}]",
+    reload!(),
+    reload_rest!(),
+    "jmp {indirect}
+     2:
+     mov eax, {slow}",
+    pop!(),
+    "ret";
+    g = const GPR, slow = const cx::SLOW, f = sym goes_on, rip = const RIP, env = const cx::ENV,
+    remaining = const REMAINING, indirect = sym indirect_stub
+);
 // The same, to the IP in memory.
 stub!(leave_done_stub,
     "mov qword ptr [r14 + {exit}], 0
