@@ -51,6 +51,7 @@ fn main() {
     let table: String = names.iter().map(|n| format!("    (\"{n}\", {:#x}),\n", at(n))).collect();
     fs::write(out.join("symbols.rs"), format!("[\n{table}]\n")).expect("the build folder is writable");
 
+    fs::write(out.join("font.bin"), font::tall()).expect("the build folder is writable");
     let vga = build(&VGA, &folder, &font::display());
     let mut image = vga.bytes;
     assert!(image.len() < 0x8000, "the display ROM is at most 32 KiB");

@@ -243,6 +243,11 @@ fn table(text: &mut String, codes: std::ops::RangeInclusive<u8>, height: usize) 
     }
 }
 
+/// All characters in cells of 8x16.
+pub fn tall() -> Vec<u8> {
+    (0..=255).flat_map(|code| glyph(code, 16)).collect()
+}
+
 /// The macro `font8_low` for the system BIOS.
 pub fn system() -> String {
     let mut text = "%macro font8_low 0\n".to_string();

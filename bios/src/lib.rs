@@ -44,6 +44,9 @@ pub static SYSTEM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/system.bin"
 /// The VGA BIOS: an option ROM of 32 KiB for C0000.
 pub static VGA: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vga.bin"));
 
+/// The display's font: sixteen bytes for each character of code page 437, the topmost row first.
+pub static FONT: &[u8; 4096] = include_bytes!(concat!(env!("OUT_DIR"), "/font.bin"));
+
 #[cfg(test)]
 mod tests {
     use super::{SYSTEM, VGA};

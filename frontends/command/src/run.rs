@@ -165,7 +165,9 @@ fn screens(options: &Run, places: &Places, serial: &Stream) -> Result<Screens, F
     let mut screens = Screens::new(name.clone(), mode(options));
     screens.floppies = Stack::new(options.next_floppy.clone());
     screens.discs = Stack::new(options.next_disc.clone());
-    for image in &options.next_floppy {
+    // One that is in a drive already was opened, and may be the machine's own to write.
+    let is_in = |image: &PathBuf| options.floppy.iter().any(|drive| drive.path == *image);
+    for image in options.next_floppy.iter().filter(|image| !is_in(image)) {
         host::open_floppy(image, Mode::Snapshot).map_err(image_failure)?;
     }
     for image in &options.next_disc {

@@ -7,14 +7,17 @@ use beigebox::Machine;
 use beigebox::clock::Pace;
 use beigebox::host::{self, Mode};
 use beigebox::pc::Chip;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use screen::{Command, Event, FrontEnd, Hands, Mouse, Status};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Real time between two looks at the limits while the guest is halted and nobody types.
 const LONGEST_WAIT: Duration = Duration::from_millis(50);
-/// The same while front ends wait for their events.
-const LONGEST_WAIT_SHOWN: Duration = Duration::from_millis(8);
+/// The same while somebody is using a front end: what he does is not always seen by waiting for it.
+const LONGEST_WAIT_USED: Duration = Duration::from_millis(8);
+/// How long after what somebody did he is still using it.
+const USED: Duration = Duration::from_secs(2);
 /// Between two pictures.
 const FRAME: Duration = Duration::from_millis(16);
 /// Between two looks at what people do.
@@ -62,7 +65,11 @@ pub(crate) struct Screens {
     lights: Vec<Light>,
     message_since: Instant,
     shown: Instant,
+    /// Instructions that the guest had run then.
+    ran: u64,
     polled: Instant,
+    /// When somebody last did something.
+    used: Instant,
     measured: Instant,
     /// Guest time and instructions then.
     counted: (u64, u64),
@@ -84,7 +91,9 @@ impl Screens {
             lights: vec![light("floppy", Chip::Floppy), light("disk", Chip::Ide)],
             message_since: now,
             shown: now - FRAME,
+            ran: 0,
             polled: now - POLL,
+            used: now,
             measured: now,
             counted: (0, 0),
             floppies: Stack::default(),
@@ -120,8 +129,13 @@ impl Screens {
         let mut wait = Duration::ZERO;
         if let Some(pace) = pace {
             let wakes = machine.is_halted().then(|| machine.next_event());
-            let longest = if self.fronts.is_empty() { LONGEST_WAIT } else { LONGEST_WAIT_SHOWN };
+            let is_used = !self.fronts.is_empty() && self.used.elapsed() < USED;
+            let longest = if is_used { LONGEST_WAIT_USED } else { LONGEST_WAIT };
             wait = pace.wait(machine.now(), wakes).min(longest);
+            // What it has drawn is to be seen first.
+            if !self.fronts.is_empty() && machine.counters().instructions != self.ran {
+                wait = wait.min(FRAME.saturating_sub(self.shown.elapsed()));
+            }
         }
         if let Some(console) = &mut self.console {
             match console.poll(wait) {
@@ -130,7 +144,7 @@ impl Screens {
                 None => {}
             }
         } else if !wait.is_zero() {
-            std::thread::sleep(wait);
+            self.wait(wait);
         }
         if !self.fronts.is_empty() && self.fronts(machine)? {
             return Ok(true);
@@ -143,6 +157,19 @@ impl Screens {
         Ok(false)
     }
 
+    /// Until somebody does something, so long at most.
+    fn wait(&mut self, longest: Duration) {
+        let lines = self.fronts.iter().filter_map(|front| front.line());
+        let mut lines: Vec<_> = lines.map(|line| PollFd::from_borrowed_fd(line, PollFlags::IN)).collect();
+        let time = Timespec { tv_sec: 0, tv_nsec: longest.as_nanos().min(999_999_999) as _ };
+        // An error is as good as an event: then each front end is asked.
+        if rustix::event::poll(&mut lines, Some(&time)) != Ok(0) {
+            drop(lines);
+            self.polled -= POLL;
+            self.used = Instant::now();
+        }
+    }
+
     fn fronts(&mut self, machine: &mut Machine) -> Result<bool, Failure> {
         let failure = |error: std::io::Error| Failure::new(code::IO, format!("the screen: {error}"));
         let now = Instant::now();
@@ -151,12 +178,16 @@ impl Screens {
             for front in &mut self.fronts {
                 front.poll(&mut self.events).map_err(failure)?;
             }
+            if !self.events.is_empty() {
+                self.used = now;
+            }
             if self.act(machine) {
                 return Ok(true);
             }
         }
         if now - self.shown >= FRAME {
             self.shown = now;
+            self.ran = machine.counters().instructions;
             self.look(machine, now);
             for front in &mut self.fronts {
                 front.show(machine, &self.status).map_err(failure)?;

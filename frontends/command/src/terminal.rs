@@ -6,6 +6,7 @@ use beigebox::input;
 use crossterm::event::{KeyCode as Key, KeyEvent, KeyModifiers};
 use crossterm::style::{Color, Print, SetBackgroundColor, SetForegroundColor};
 use crossterm::{cursor, queue, terminal};
+use rustix::fd::BorrowedFd;
 use screen::scale;
 use screen::{Command, Event as Happening, FrontEnd, Screen, Status, TextScreen, Viewer};
 use std::io::{self, Write};
@@ -182,6 +183,9 @@ impl FrontEnd for Terminal {
     fn poll(&mut self, events: &mut Vec<Happening>) -> io::Result<()> {
         events.extend(self.typed.read()?.into_iter().filter_map(translate));
         Ok(())
+    }
+    fn line(&self) -> Option<BorrowedFd<'_>> {
+        self.typed.open_line()
     }
 }
 

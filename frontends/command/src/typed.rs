@@ -42,6 +42,10 @@ impl Typed {
             None => rustix::stdio::stdin(),
         }
     }
+    /// Readable when something was typed; `None` when the terminal is gone.
+    pub(crate) fn open_line(&self) -> Option<BorrowedFd<'_>> {
+        (!self.ended).then(|| self.line())
+    }
     /// What has been typed since the last call. Never waits.
     ///
     /// # Errors

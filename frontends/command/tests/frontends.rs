@@ -192,10 +192,7 @@ fn a_window_takes_keys_and_clicks() {
     let child = guest.start(&["--display", "window"], &variables);
     guest.shows("READY");
     let x = |arguments: &[&str]| say("xdotool", arguments, &variables);
-    let window = wait_for("the window", || {
-        let found = Command::new("xdotool").args(["search", "--name", "Beigebox"]).envs(variables).output().unwrap();
-        String::from_utf8_lossy(&found.stdout).lines().next().map(str::to_owned)
-    });
+    let window = window_of(&variables);
     // The window follows the picture: 720 by 400 in the shape of 4 by 3.
     wait_for("its size", || x(&["getwindowgeometry", &window]).contains("720x540").then_some(()));
     x(&["windowfocus", "--sync", &window]);
@@ -219,11 +216,12 @@ fn a_window_takes_keys_and_clicks() {
     wait_for("full screen", || x(&["getwindowgeometry", &window]).contains("1280x1024").then_some(()));
     x(&["key", "ctrl+alt+f"]);
     wait_for("the window again", || x(&["getwindowgeometry", &window]).contains("720x540").then_some(()));
-    // A guest with a PS/2 driver: a click takes the mouse, which then moves freely.
-    x(&["key", "F3"]);
+    // A guest with a PS/2 driver: a click takes the mouse, which then moves freely. Movements before
+    // it would count, too.
+    x(&["mousemove", "--window", &window, "100", "100", "sleep", "0.3", "key", "F3"]);
     wait_for("a driver", || guest.log().ends_with('~').then_some(()));
     std::thread::sleep(Duration::from_millis(300));
-    x(&["mousemove", "--window", &window, "100", "100", "mousedown", "1", "sleep", "0.3", "mouseup", "1"]);
+    x(&["mousedown", "1", "sleep", "0.3", "mouseup", "1"]);
     wait_for("the mouse", || x(&["getwindowname", &window]).contains("releases the mouse").then_some(()));
     for _ in 0..3 {
         x(&["mousemove_relative", "--", "300", "-200", "sleep", "0.3"]);
@@ -234,6 +232,77 @@ fn a_window_takes_keys_and_clicks() {
     wait_for("its release", || (!x(&["getwindowname", &window]).contains("releases the mouse")).then_some(()));
     let title = x(&["getwindowname", &window]);
     assert!(title.contains("MIPS") && title.contains("disk"), "{title}");
+    x(&["key", "Escape"]);
+    guest.passes(child);
+}
+
+/// The window of the emulator, once it is there.
+fn window_of(variables: &[(&str, &str)]) -> String {
+    wait_for("the window", || {
+        let mut search = Command::new("xdotool");
+        let found = search.args(["search", "--name", "Beigebox"]).envs(variables.iter().copied()).output().unwrap();
+        String::from_utf8_lossy(&found.stdout).lines().next().map(str::to_owned)
+    })
+}
+
+#[test]
+fn hot_keys_change_media_and_full_screen_has_a_status_line() {
+    if !is_set_up() {
+        return;
+    }
+    let (_server, display) = xvfb();
+    let variables = [("DISPLAY", display.as_str())];
+    let guest = Guest::new();
+    for (name, size) in [("a1.img", 1440 << 10), ("a2.img", 720 << 10), ("d1.iso", 64 << 10), ("d2.iso", 32 << 10)] {
+        let mut bytes = vec![0; size];
+        bytes[..8].copy_from_slice(format!("<{name}>").as_bytes());
+        fs::write(guest.path(name), bytes).unwrap();
+    }
+    let media = ["--floppy", "a1.img", "--next-floppy", "a2.img", "--next-floppy", "a1.img"];
+    let discs = ["--cdrom", "d1.iso", "--next-disc", "d2.iso"];
+    let child = guest.start(&[&["--display", "window"], &media[..], &discs].concat(), &variables);
+    guest.shows("READY");
+    let x = |arguments: &[&str]| say("xdotool", arguments, &variables);
+    let window = window_of(&variables);
+    wait_for("its size", || x(&["getwindowgeometry", &window]).contains("720x540").then_some(()));
+    x(&["windowfocus", "--sync", &window]);
+    let title = |text: &str| wait_for(text, || x(&["getwindowname", &window]).contains(text).then_some(()));
+    let line = || {
+        let shot = guest.path("line.png");
+        say("import", &["-window", &window, shot.to_str().unwrap()], &variables);
+        let shot = read_png(&shot).unwrap();
+        screen::overlay::read(bios::FONT, (shot.width, shot.height), &shot.pixels)
+    };
+    let mut log = "READY ".to_owned();
+    let mut reads = |key: &str, text: &str| {
+        log.push_str(text);
+        x(&["key", key]);
+        guest.shows(&log);
+    };
+    reads("F4", "<a1.img>");
+    reads("F5", "<d1.iso>");
+    x(&["key", "ctrl+alt+a"]);
+    title("a2.img is in drive A");
+    reads("F4", "<a2.img>");
+    x(&["key", "ctrl+alt+c"]);
+    title("d2.iso is in the CD-ROM drive");
+    reads("F5", "<d2.iso>");
+    assert_eq!(line(), "");
+    // Over the picture: for a moment, with what must be said, and as long as it is wanted.
+    x(&["key", "ctrl+alt+f"]);
+    wait_for("how to leave", || line().contains("Ctrl-Alt-F leaves full screen").then_some(()));
+    wait_for("nothing", || line().is_empty().then_some(()));
+    x(&["key", "ctrl+alt+a"]);
+    wait_for("the next floppy", || line().contains("a1.img is in drive A").then_some(()));
+    reads("F4", "<a1.img>");
+    wait_for("nothing again", || line().is_empty().then_some(()));
+    x(&["key", "ctrl+alt+t"]);
+    let text = wait_for("the status line", || Some(line()).filter(|text| text.contains("MIPS")));
+    assert!(text.contains(" %") && text.contains("floppy") && !text.contains("drive A"), "{text}");
+    std::thread::sleep(Duration::from_millis(4500));
+    assert!(line().contains("MIPS"));
+    x(&["key", "ctrl+alt+t"]);
+    wait_for("no status line", || line().is_empty().then_some(()));
     x(&["key", "Escape"]);
     guest.passes(child);
 }

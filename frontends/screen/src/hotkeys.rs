@@ -11,6 +11,8 @@ pub enum Local {
     FullScreen,
     /// Scales by whole numbers only, or as large as it fits.
     Sharp,
+    /// Shows the status line over the picture, or no longer does.
+    StatusLine,
 }
 
 /// What is pressed with Ctrl and Alt, and what it does; as help shows it.
@@ -18,6 +20,7 @@ pub const HELP: &[(&str, &str)] = &[
     ("Ctrl-Alt-G", "takes the mouse or gives it back"),
     ("Ctrl-Alt-F", "full screen"),
     ("Ctrl-Alt-I", "scales by whole numbers only"),
+    ("Ctrl-Alt-T", "status line over the picture"),
     ("Ctrl-Alt-S", "writes a screenshot"),
     ("Ctrl-Alt-D", "types Ctrl-Alt-Del"),
     ("Ctrl-Alt-R", "presses the reset button"),
@@ -70,6 +73,7 @@ impl HotKeys {
                 KeyCode::G => Some(Local::Grab),
                 KeyCode::F => Some(Local::FullScreen),
                 KeyCode::I => Some(Local::Sharp),
+                KeyCode::T => Some(Local::StatusLine),
                 _ => None,
             };
             if command.is_some() || local.is_some() {

@@ -6,12 +6,13 @@
 //! [`Hands`] for what needs memory between two events.
 //!
 //! [`keysyms`] and [`evdev`] turn what hosts call keys into keys of a PC, [`hotkeys`] finds the
-//! chords meant for the emulator, [`scale`] fits a picture into a window.
+//! chords meant for the emulator, [`scale`] fits a picture into a window, [`overlay`] puts a line of text over it.
 
 pub mod evdev;
 pub mod hands;
 pub mod hotkeys;
 pub mod keysyms;
+pub mod overlay;
 pub mod scale;
 
 pub use beigebox::KeyCode;
@@ -62,6 +63,12 @@ pub trait FrontEnd {
     /// # Errors
     /// As for [`show`](FrontEnd::show).
     fn poll(&mut self, events: &mut Vec<Event>) -> io::Result<()>;
+    /// What becomes readable when [`poll`](FrontEnd::poll) has most kinds of events to tell, so that the owner of the run
+    /// loop may wait for it while the guest is idle. It must ask all the same every few dozen milliseconds.
+    #[cfg(unix)]
+    fn line(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        None
+    }
 }
 
 /// What the guest does with the mouse.

@@ -4,6 +4,8 @@
 //! the picture is a mixture, in the shares in which it covers both. With a whole factor there is
 //! no such pixel.
 
+use std::ops::Range;
+
 /// A rectangle in a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Area {
@@ -101,8 +103,20 @@ impl Scaler {
     /// nothing when a buffer is shorter than its size says.
     pub fn draw(
         &mut self,
+        picture: (usize, usize),
+        pixels: &[u32],
+        area: Area,
+        window: (usize, usize),
+        out: &mut [u32],
+    ) {
+        self.draw_rows(picture, pixels, 0..usize::MAX, area, window, out);
+    }
+    /// The same for a buffer that holds the picture already but for these rows of it.
+    pub fn draw_rows(
+        &mut self,
         (width, height): (usize, usize),
         pixels: &[u32],
+        rows: Range<usize>,
         area: Area,
         window: (usize, usize),
         out: &mut [u32],
@@ -134,6 +148,9 @@ impl Scaler {
                 line.fill(0);
                 continue;
             };
+            if b < rows.start || a >= rows.end {
+                continue;
+            }
             line[..area.x].fill(0);
             line[area.x + area.width..].fill(0);
             let line = &mut line[area.x..][..area.width];
@@ -198,6 +215,22 @@ mod tests {
         let area = Area { x: 0, y: 0, width: 3, height: 1 };
         scaler.draw((2, 1), &[0x00_0000, 0xff_fefe], area, (3, 1), &mut out);
         assert_eq!(out, [0, 0x7f_7f7f, 0xff_fefe]);
+    }
+
+    #[test]
+    fn drawing_what_changed_draws_all() {
+        let (size, mut pixels) = ((5, 40), vec![1; 5 * 40]);
+        for window in [(5, 40), (9, 61), (13, 120), (4, 17)] {
+            let area = fit(size, size, window, false);
+            let (mut scaler, mut all, mut part) = (Scaler::new(), vec![0; 20 * 120], vec![0; 20 * 120]);
+            scaler.draw(size, &pixels, area, window, &mut part);
+            for row in 16..32 {
+                pixels[row * 5 + row % 5] += 0x01_0203;
+            }
+            scaler.draw_rows(size, &pixels, 16..32, area, window, &mut part);
+            scaler.draw(size, &pixels, area, window, &mut all);
+            assert_eq!(part, all, "{window:?}");
+        }
     }
 
     #[test]

@@ -16,16 +16,19 @@ use keys::Keys;
 use minifb::{MouseButton, MouseMode, Scale, ScaleMode, WindowOptions};
 use screen::hotkeys::{HotKeys, Local};
 use screen::scale::{self, Area, Scaler};
-use screen::{Command, Event, FrontEnd, Held, KeyCode, Mouse, Screen, Status, Viewer, button};
+use screen::{Command, Event, Frame, FrontEnd, Held, KeyCode, Mouse, Screen, Status, Viewer, button, overlay};
 use std::io;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 use x11::{Happening, X11};
 
-/// A picture that did not change is shown again after so long, because a window that was covered
-/// may have lost it without anybody being told.
+/// A picture that did not change is shown again after so long where nobody tells that a window that was covered has lost
+/// it.
 const AGAIN: Duration = Duration::from_millis(500);
 /// Between two changes of the title.
 const TITLE: Duration = Duration::from_millis(250);
+/// How long the status line is shown after the window has filled the screen.
+const GREETING: Duration = Duration::from_secs(4);
 
 /// A window. It belongs to the thread that opened it, which on some systems must be the first.
 pub struct Window {
@@ -45,8 +48,16 @@ pub struct Window {
     /// The size that the window was last given by itself; `None` once a person chose another.
     own_size: Option<(usize, usize)>,
     shown: Instant,
+    /// The X server has lost what was shown.
+    uncovered: bool,
     sharp: bool,
     full: bool,
+    /// When the window last filled the screen.
+    filled: Instant,
+    /// The status line is to be shown over the picture.
+    told: bool,
+    /// The line over the picture.
+    line: Option<String>,
 
     title: String,
     titled: Instant,
@@ -93,8 +104,12 @@ impl Window {
             area: Area::default(),
             own_size: Some(size),
             shown: Instant::now(),
+            uncovered: false,
             sharp: false,
             full: false,
+            filled: Instant::now(),
+            told: false,
+            line: None,
             title: title.to_owned(),
             titled: Instant::now(),
             mouse: Mouse::Ignored,
@@ -114,6 +129,7 @@ impl Window {
             Some(Local::FullScreen) => {
                 if let Some(x11) = &mut self.x11 {
                     self.full = !self.full;
+                    self.filled = Instant::now();
                     x11.full_screen(self.full);
                 }
             }
@@ -121,6 +137,7 @@ impl Window {
                 self.sharp = !self.sharp;
                 self.viewer.forget();
             }
+            Some(Local::StatusLine) => self.told = !self.told,
         }
     }
 
@@ -155,7 +172,7 @@ impl Window {
         for happening in x11.poll() {
             match happening {
                 Happening::Key(key, down) => self.key(key, down, events),
-                Happening::Uncovered => self.shown = Instant::now() - AGAIN,
+                Happening::Uncovered => (self.uncovered, self.shown) = (true, Instant::now() - AGAIN),
                 Happening::Left => self.release_all(events),
                 Happening::Motion(dx, dy) if self.grabbed => {
                     events.push(Event::Motion { dx, dy, wheel: 0, buttons: self.grabbed_buttons });
@@ -203,7 +220,13 @@ impl Window {
         }
         let held = self.pointer.is_some_and(|(_, _, buttons)| buttons != 0);
         let mode = if held { MouseMode::Clamp } else { MouseMode::Discard };
-        let Some((x, y)) = self.window.get_unscaled_mouse_pos(mode) else { return };
+        let Some((mut x, mut y)) = self.window.get_unscaled_mouse_pos(mode) else { return };
+        // minifb asks for the position first and hears of buttons later: a click is where the pointer is now.
+        if self.pointer.is_none_or(|(_, _, last)| last != buttons)
+            && let Some(place) = self.x11.as_ref().and_then(X11::pointer)
+        {
+            (x, y) = place;
+        }
         let wheel = match self.window.get_scroll_wheel() {
             Some((_, away)) if away > 0.0 => -1,
             Some((_, away)) if away < 0.0 => 1,
@@ -219,6 +242,23 @@ impl Window {
             self.pointer = Some((x, y, buttons));
             events.push(Event::Pointer { x, y, wheel, buttons });
         }
+    }
+
+    /// The line over the picture: when it is asked for; and in full screen, where there is no title, for a while and with
+    /// what must be said.
+    fn overlay(&self, status: &Status) -> Option<String> {
+        let greets = self.full && self.filled.elapsed() < GREETING;
+        if !(self.told || greets || self.full && status.message.is_some()) {
+            return None;
+        }
+        let mut line = status.line();
+        if self.grabbed {
+            line.push_str(" — Ctrl-Alt-G releases the mouse");
+        }
+        if greets {
+            line.push_str(" — Ctrl-Alt-F leaves full screen, Ctrl-Alt-T keeps this line");
+        }
+        Some(line)
     }
 
     /// The window follows the picture's size as long as nobody has chosen another one.
@@ -237,6 +277,13 @@ impl Window {
             x11.resize(size);
         }
     }
+}
+
+/// The rows from the first to the last that changed.
+fn changed_rows(frame: &Frame<'_>) -> Range<usize> {
+    let first = frame.damage().map(|part| part.y).min().unwrap_or(0);
+    let end = frame.damage().map(|part| part.y + part.height).max().unwrap_or(0);
+    first..end
 }
 
 impl FrontEnd for Window {
@@ -272,14 +319,24 @@ impl FrontEnd for Window {
             self.buffer.clear();
             self.buffer.resize(size.0 * size.1, 0);
         }
+        let line = self.overlay(status);
+        let lined = self.line != line;
         let frame = screen.frame(&mut self.viewer);
         let natural = frame.display_size();
-        if frame.changed() {
-            self.area = scale::fit((frame.width, frame.height), natural, size, self.sharp);
-            self.scaler.draw((frame.width, frame.height), frame.pixels, self.area, size, &mut self.buffer);
-        } else if self.shown.elapsed() < AGAIN {
+        if frame.changed() || lined {
+            let area = scale::fit((frame.width, frame.height), natural, size, self.sharp);
+            let all = lined || line.is_some() || frame.resized || self.area != area;
+            let rows = if all { 0..frame.height } else { changed_rows(&frame) };
+            self.area = area;
+            self.scaler.draw_rows((frame.width, frame.height), frame.pixels, rows, area, size, &mut self.buffer);
+            if let Some(text) = &line {
+                overlay::draw(text, bios::FONT, size, &mut self.buffer);
+            }
+            self.line = line;
+        } else if self.x11.is_some() && !self.uncovered || self.shown.elapsed() < AGAIN {
             return Ok(());
         }
+        self.uncovered = false;
         let resized = frame.resized;
         self.shown = Instant::now();
         self.window
@@ -311,5 +368,10 @@ impl FrontEnd for Window {
             self.point(events);
         }
         Ok(())
+    }
+
+    #[cfg(unix)]
+    fn line(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.x11.as_ref().map(X11::line)
     }
 }

@@ -18,10 +18,17 @@ impl X11 {
     pub(crate) fn beside(_window: &minifb::Window) -> Option<X11> {
         None
     }
+    #[cfg(unix)]
+    pub(crate) fn line(&self) -> std::os::fd::BorrowedFd<'_> {
+        match *self {}
+    }
     pub(crate) fn poll(&mut self) -> Vec<Happening> {
         match *self {}
     }
     pub(crate) fn grab(&mut self) -> bool {
+        match *self {}
+    }
+    pub(crate) fn pointer(&self) -> Option<(f32, f32)> {
         match *self {}
     }
     pub(crate) fn release(&mut self) {

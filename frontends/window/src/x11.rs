@@ -6,6 +6,7 @@
 
 use screen::keysyms::Typist;
 use screen::{Event, KeyCode, evdev};
+use std::os::fd::{AsFd, BorrowedFd};
 use x11rb::connection::Connection;
 use x11rb::errors::ReplyError;
 use x11rb::protocol::Event as XEvent;
@@ -126,6 +127,11 @@ impl X11 {
         self.keysyms.get(start..start + self.per_code).unwrap_or(&[])
     }
 
+    /// Readable when the server has told something.
+    pub(crate) fn line(&self) -> BorrowedFd<'_> {
+        self.connection.stream().as_fd()
+    }
+
     /// What has happened since the last call.
     pub(crate) fn poll(&mut self) -> Vec<Happening> {
         let mut happened = Vec::new();
@@ -220,6 +226,11 @@ impl X11 {
         self.grabbed = false;
         let _ = self.connection.ungrab_pointer(x11rb::CURRENT_TIME);
         let _ = self.connection.flush();
+    }
+    /// Where the pointer is in the window.
+    pub(crate) fn pointer(&self) -> Option<(f32, f32)> {
+        let answer = self.connection.query_pointer(self.window).ok()?.reply().ok()?;
+        Some((answer.win_x.into(), answer.win_y.into()))
     }
     /// The screen's size.
     pub(crate) fn screen_size(&self) -> (usize, usize) {

@@ -3,9 +3,11 @@
 ; goes to the debug console as well. Escape ends the run with success, F1 draws colours in a
 ; graphics mode, F2 a coloured line of text. F3 changes to the PS/2 mouse: then changes of the
 ; buttons show how far it has moved since the last, `(xxxx yyyy bb)`, up and right being positive.
+; F4 shows the first eight bytes of the floppy in drive A, F5 those of the disc in the CD-ROM drive.
 
 MAGIC       equ 0x564d5868
 PORT        equ 0x5658
+SECTOR      equ 0x9000
 
 start:
     cli
@@ -49,6 +51,10 @@ keys:
     je colours
     cmp ah, 0x3d
     je relative
+    cmp ah, 0x3e
+    je floppy
+    cmp ah, 0x3f
+    je disc
     call put
     jmp keys
 .mouse:
@@ -110,12 +116,15 @@ relative:
     jnz .full
     mov al, 0xf4
     out 0x60, al
+    ; The release of F3 may come before the mouse's answer, and waits for nobody.
 .wait:
     in al, 0x64
-    and al, 0x21
-    cmp al, 0x21
-    jne .wait
+    test al, 1
+    jz .wait
+    mov ah, al
     in al, 0x60
+    test ah, 0x20
+    jz .wait
     sti
     mov al, '~'
     call put
@@ -175,6 +184,91 @@ packets:
 .none:
     sti
     jmp main
+
+; A drive says once that its medium is another.
+floppy:
+    mov byte [tries], 5
+.again:
+    push ds
+    pop es
+    mov ax, 0x0201
+    mov cx, 1
+    xor dx, dx
+    mov bx, SECTOR
+    int 0x13
+    jnc contents
+    mov ah, 0
+    xor dx, dx
+    int 0x13
+    dec byte [tries]
+    jnz .again
+failed:
+    mov al, '!'
+    call put
+    jmp keys
+contents:
+    mov si, SECTOR
+    mov cx, 8
+.next:
+    lodsb
+    call put
+    loop .next
+    jmp keys
+; READ (10) of one sector, as a packet to the master of the second channel, without interrupts.
+disc:
+    mov byte [tries], 20
+    mov dx, 0x376
+    mov al, 2
+    out dx, al
+.again:
+    mov dx, 0x176
+    mov al, 0xa0
+    out dx, al
+    call .ready
+    mov dx, 0x171
+    mov al, 0
+    out dx, al
+    mov dx, 0x174
+    out dx, al
+    inc dx
+    mov al, 8
+    out dx, al
+    mov dx, 0x177
+    mov al, 0xa0
+    out dx, al
+    call .ready
+    mov dx, 0x170
+    mov si, read10
+    mov cx, 6
+.word:
+    lodsw
+    out dx, ax
+    loop .word
+    call .ready
+    and al, 9
+    cmp al, 8
+    je .data
+    hlt
+    dec byte [tries]
+    jnz .again
+    jmp failed
+.data:
+    push ds
+    pop es
+    mov dx, 0x170
+    mov di, SECTOR
+    mov cx, 1024
+.in:
+    in ax, dx
+    stosw
+    loop .in
+    jmp contents
+.ready:
+    mov dx, 0x177
+    in al, dx
+    test al, 0x80
+    jnz .ready
+    ret
 
 leave:
     mov al, 0x10
@@ -263,6 +357,8 @@ backdoor:
     in eax, dx
     ret
 
+read10: db 0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0
+tries: db 0
 ready: db 'READY ', 0
 buttons: db 0
 is_relative: db 0
