@@ -19,7 +19,7 @@ mod jit;
 /// Which interpreter or translator runs the processor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EngineKind {
-    /// The best that there is.
+    /// The interpreter, which has no thread of its own.
     #[default]
     Auto,
     /// The interpreter.

@@ -1,13 +1,15 @@
 //! Every ROM on every engine.
 
 use beigebox::host::net::{UserConfig, UserNetwork};
-use beigebox::{EngineKind, Machine, MemoryStorage, NetworkCard, NetworkSlot, Stop};
+use beigebox::{EngineKind, JitSettings, Machine, MemoryStorage, NetworkCard, NetworkSlot, Stop};
 
 /// More guest time than any ROM needs.
 const LIMIT: u64 = 20_000_000_000;
 
-fn run(rom: &test_roms::Rom, engine: EngineKind) -> (Stop, String) {
+/// How it stopped, what it said, and the state that it left.
+fn run(rom: &test_roms::Rom, engine: EngineKind, threshold: Option<u32>) -> (Stop, String, u128) {
     let mut builder = Machine::builder().bios(rom.image.to_vec()).memory(64 << 20).engine(engine);
+    builder = builder.jit(JitSettings { threshold, ..JitSettings::default() });
     let demo = || Box::new(MemoryStorage::new(test_roms::demo()));
     match rom.name {
         "devices/ide" => builder = builder.disk(demo()),
@@ -32,14 +34,14 @@ fn run(rom: &test_roms::Rom, engine: EngineKind) -> (Stop, String) {
         stop = machine.run_for(LIMIT);
     }
     text.push_str(&String::from_utf8_lossy(&machine.debug_output()));
-    (stop, text)
+    (stop, text, machine.state_hash())
 }
 
 #[test]
 fn all_pass_on_the_interpreter() {
     let mut bad = Vec::new();
     for rom in test_roms::all() {
-        let (stop, text) = run(rom, EngineKind::Interpreter);
+        let (stop, text, _) = run(rom, EngineKind::Interpreter, None);
         let wanted = if rom.powers_off { Stop::PowerOff } else { Stop::Exit(test_roms::SUCCESS) };
         if stop != wanted || !text.lines().any(|line| line.starts_with(rom.expect)) {
             bad.push(format!("{}: {stop:?}\n{text}", rom.name));
@@ -48,8 +50,31 @@ fn all_pass_on_the_interpreter() {
     assert!(bad.is_empty(), "{}", bad.join("\n"));
 }
 
+/// Where there is no translator, the interpreter stands in for it.
+fn all_are_the_same_on_the_translator(threshold: u32) {
+    let different: Vec<String> = test_roms::all()
+        .iter()
+        .filter_map(|rom| {
+            let wanted = run(rom, EngineKind::Interpreter, None);
+            let got = run(rom, EngineKind::Jit, Some(threshold));
+            (got != wanted).then(|| format!("{}: {wanted:x?} and {got:x?}", rom.name))
+        })
+        .collect();
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}
+
+#[test]
+fn all_are_the_same_with_all_code_translated() {
+    all_are_the_same_on_the_translator(1);
+}
+
+#[test]
+fn all_are_the_same_with_hot_code_translated() {
+    all_are_the_same_on_the_translator(100);
+}
+
 #[test]
 fn a_run_is_repeatable() {
     let rom = &test_roms::all()[0];
-    assert_eq!(run(rom, EngineKind::Interpreter), run(rom, EngineKind::Interpreter));
+    assert_eq!(run(rom, EngineKind::Interpreter, None), run(rom, EngineKind::Interpreter, None));
 }

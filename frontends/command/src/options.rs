@@ -87,7 +87,7 @@ pub(crate) enum Hypervisor {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Engine {
-    /// The best there is.
+    /// The translator where it is fast to translate (Linux on x86-64), else the interpreter.
     Auto,
     /// The interpreter.
     Interpreter,

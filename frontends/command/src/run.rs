@@ -491,6 +491,8 @@ pub(crate) fn build(options: &Run, follows_host: bool, changes_discs: bool) -> R
         .cpu(options.cpu)
         .hypervisor(options.hypervisor == Hypervisor::Kvm)
         .engine(match options.engine {
+            // Elsewhere translating takes longer than most guests run.
+            Engine::Auto if cfg!(all(target_os = "linux", target_arch = "x86_64")) => EngineKind::Jit,
             Engine::Auto => EngineKind::Auto,
             Engine::Interpreter => EngineKind::Interpreter,
             Engine::Jit => EngineKind::Jit,

@@ -62,6 +62,9 @@ impl Boot {
         let mut boot = Self { arguments: vec!["run".into()], missing: false };
         boot.add(&["--display", "none", "--serial", "stdio", "--clock", "instructions", "--snapshot", "--stats"]);
         boot.add(&["--wall-limit", "600s", "--vga", display]);
+        // The same guests are run on each engine.
+        let engine = std::env::var("BEIGEBOX_TEST_ENGINE").unwrap_or_else(|_| "interpreter".into());
+        boot.add(&["--engine", &engine]);
         if firmware == Firmware::SeaBios {
             boot = boot.image("--bios", "seabios/bios-256k.bin");
             boot = boot.image("--video-bios", seabios);
