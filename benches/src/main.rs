@@ -15,7 +15,7 @@ use measure::{cpu_seconds, median};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -32,14 +32,13 @@ struct Plan {
 }
 
 fn plan() -> Result<Plan, Error> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut plan = Plan {
         groups: vec!["int".into()],
         scale: 0.3,
         repeat: 3,
         on: vec!["beigebox".into(), "qemu".into(), "bochs".into()],
-        beigebox: std::env::current_exe()?.with_file_name("beigebox"),
-        guests: std::env::var_os("BEIGEBOX_GUESTS").map_or_else(|| root.join(".guests"), PathBuf::from),
+        beigebox: measure::beigebox()?,
+        guests: measure::guests(),
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {

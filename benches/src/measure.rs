@@ -1,5 +1,18 @@
 //! What every measurement needs.
 
+use std::path::{Path, PathBuf};
+
+/// The command that was built together with this program.
+pub(crate) fn beigebox() -> std::io::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name("beigebox"))
+}
+
+/// The folder of the guests that `scripts/setup` has made.
+pub(crate) fn guests() -> PathBuf {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.guests");
+    std::env::var_os("BEIGEBOX_GUESTS").map_or_else(beside, PathBuf::from)
+}
+
 /// CPU seconds that a process has used.
 pub(crate) fn cpu_seconds(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -32,13 +32,12 @@ struct Plan {
 }
 
 fn plan() -> Result<Plan, Error> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut plan = Plan {
         repeat: 3,
         megabytes: 256,
         on: ["beigebox", "jit", "qemu"].map(str::to_owned).to_vec(),
-        beigebox: std::env::current_exe()?.with_file_name("beigebox"),
-        guests: std::env::var_os("BEIGEBOX_GUESTS").map_or_else(|| root.join(".guests"), PathBuf::from),
+        beigebox: measure::beigebox()?,
+        guests: measure::guests(),
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
