@@ -547,6 +547,27 @@ impl<'e> Core<'_, 'e> {
         let linear = self.linear(seg, offset, size, Access::Write)?;
         self.probe_linear(linear, size, Access::Write, self.cpu.cpl == 3)
     }
+    /// Whether translated code is among `size` bytes of one page at `seg:offset`, which [`Core::probe_store`] has found
+    /// writable.
+    ///
+    /// # Errors
+    /// As [`Core::probe_store`].
+    pub fn overwrites_code(&mut self, seg: Seg, offset: u64, size: u64) -> Result<bool, Fault> {
+        let linear = self.linear(seg, offset, size, Access::Write)?;
+        let user = self.cpu.cpl == 3;
+        if self.env.tlb.write(linear, size, user).is_some() {
+            return Ok(false);
+        }
+        let page = match self.env.tlb.known(linear, user) {
+            Some((page, _)) => page,
+            None => {
+                let physical = self.translate(linear, Access::Write, user)?;
+                let Backing::Ram(page) = self.env.memory.backing(physical) else { return Ok(false) };
+                page
+            }
+        };
+        Ok(self.env.memory.holds_code(page, linear, size))
+    }
     /// [`Core::probe_store`] for one operand: its alignment is checked too.
     pub fn probe_word(&mut self, seg: Seg, offset: u64, width: Width) -> Result<(), Fault> {
         if self.cpu.mode.has(Mode::ALIGN) {

@@ -155,3 +155,79 @@ fn a_passed_breakpoint_is_not_met_again_between_iterations() {
     run(&mut engine, &mut cpu, &mut memory, 1);
     assert_eq!((cpu.gpr.get(gpr::CX), cpu.rip, cpu.flag(bits::RF)), (0, 0x1003, false));
 }
+
+/// A string instruction that overwrites itself is another one from the next iteration on, whether it stands in a block
+/// or runs alone, and wherever the run is cut.
+#[test]
+fn a_string_instruction_that_overwrites_itself_ends_there() {
+    // What stands in the way of the run: `instruction`, behind one that makes a block of them.
+    let cases: [(&str, u64, u32); 4] = [
+        ("rep stosb", 0x1000, 0x90),
+        ("rep stosw", 0x1000, 0x9090),
+        // Copies of INC CX; it goes on with them.
+        ("rep movsb", 0x1000, 0),
+        ("rep insb", 0x1000, 0),
+    ];
+    for (instruction, at, ax) in cases {
+        for lead in ["", "    nop\n"] {
+            let text = format!("bits 16\n{lead}    {instruction}\n    hlt\n");
+            let start = || {
+                let (mut cpu, mut memory) = machine(&text);
+                cpu.gpr.set(gpr::AX, u64::from(ax));
+                cpu.gpr.set(gpr::CX, 40);
+                cpu.gpr.set(gpr::SI, 0x2000);
+                cpu.gpr.set(gpr::DI, at - 8);
+                memory.write(0x2000, &[0x41; 11]);
+                memory.write(0x200b, &[0x90; 40]);
+                memory.write(at + 0x40, &[0xf4]);
+                (cpu, memory)
+            };
+            let (mut alone, mut alone_memory) = start();
+            let mut engine = Interpreter::new();
+            for _ in 0..400 {
+                if engine.run(&mut alone, &mut alone_memory, &mut Noise, 1).0 == Exit::Halted {
+                    break;
+                }
+            }
+            assert_ne!(alone.gpr.get(gpr::CX), 0, "{instruction} has overwritten itself");
+            for piece in [400, 37, 7, 2] {
+                let (mut cpu, mut memory) = start();
+                let mut engine = Interpreter::new();
+                let mut left = 400;
+                while left > 0 {
+                    let (exit, ran) = engine.run(&mut cpu, &mut memory, &mut Noise, piece.min(left));
+                    left -= ran;
+                    if exit == Exit::Halted {
+                        break;
+                    }
+                }
+                assert_eq!(cpu, alone, "{lead}{instruction} in pieces of {piece}");
+                assert_eq!(memory.block(memory.ram()), alone_memory.block(alone_memory.ram()), "{instruction}");
+            }
+        }
+    }
+}
+
+/// A board whose ports give NOPs, several in one cycle.
+struct Noise;
+
+impl Bus for Noise {
+    fn port_read(&mut self, _: Cycle<'_>, _: u16, _: Width) -> u32 {
+        0x9090_9090
+    }
+    fn port_read_block(&mut self, _: Cycle<'_>, _: u16, _: Width, data: &mut [u8]) -> usize {
+        data.fill(0x90);
+        data.len()
+    }
+    fn port_write(&mut self, _: Cycle<'_>, _: u16, _: Width, _: u32) {}
+    fn mmio_read(&mut self, _: Cycle<'_>, _: u64, width: Width) -> u64 {
+        width.mask()
+    }
+    fn mmio_write(&mut self, _: Cycle<'_>, _: u64, _: Width, _: u64) {}
+    fn acknowledge_interrupt(&mut self, _: Cycle<'_>) -> Option<u8> {
+        None
+    }
+    fn attention(&self) -> bool {
+        false
+    }
+}

@@ -35,6 +35,27 @@ pub fn is_io(m: Mnemonic) -> bool {
     matches!(m, M::Insb | M::Insw | M::Insd | M::Outsb | M::Outsw | M::Outsd)
 }
 
+/// Whether it stores to memory, and so may overwrite itself before its last iteration.
+#[must_use]
+pub fn may_overwrite_itself(i: &Insn) -> bool {
+    use Mnemonic as M;
+    i.rep != Rep::No
+        && matches!(
+            i.mnemonic,
+            M::Movsb
+                | M::Movsw
+                | M::Movsd
+                | M::Movsq
+                | M::Stosb
+                | M::Stosw
+                | M::Stosd
+                | M::Stosq
+                | M::Insb
+                | M::Insw
+                | M::Insd
+        )
+}
+
 /// The course of one string instruction.
 struct Course {
     width: Width,
@@ -123,12 +144,14 @@ impl Course {
     fn allowed(&self, core: &Core<'_, '_>) -> u64 {
         if self.trapped || self.awaited { 1 } else { (core.env.remaining + 1).max(1) as u64 }
     }
-    /// Whether the rest has to wait: the budget is used up, or a debug trap is due.
+    /// Whether the rest has to wait: the budget is used up, a debug trap is due, or code was overwritten, which may
+    /// be this very instruction: it is fetched anew behind that iteration, however the run is cut.
     fn stops(&self, core: &Core<'_, '_>) -> bool {
         core.env.remaining < 0
             || self.trapped
             || self.awaited
             || core.cpu.pending_debug != 0
+            || core.env.memory.has_code_writes()
             || core.env.tlb.watches.has_hits()
     }
     /// All done: the instruction itself was paid for when its block began.
@@ -386,6 +409,8 @@ fn ins(core: &mut Core<'_, '_>, i: &Insn) -> Result<(), Fault> {
         // A run that does not fit the segment as a whole goes one by one up to the fault.
         let n = if to + n * unit <= core.cpu.segment(Seg::Es).write_end { n } else { 1 };
         core.probe_store(Seg::Es, to, n * unit).map_err(|f| c.late(core, f, &[gpr::DI], 2))?;
+        // Behind each unit that overwrites code the instruction is fetched anew.
+        let n = if n > 1 && core.overwrites_code(Seg::Es, to, n * unit)? { 1 } else { n };
         let part = &mut buffer[..(n * unit) as usize];
         let ticks = core.ticks();
         let done = core

@@ -11,7 +11,7 @@ use crate::decode::{Decoded, Lowered, MAX_LENGTH, decode};
 use crate::engine::{Engine, Exit};
 use crate::flags::bits;
 use crate::hash::Map;
-use crate::helpers::{debug, interrupts};
+use crate::helpers::{debug, interrupts, string};
 use crate::insn::Mnemonic;
 use crate::memory::{Backing, CodeWrite, GuestMemory, HostPage, PAGE};
 use crate::model::Model;
@@ -697,7 +697,10 @@ impl Interpreter {
         let ip = cpu.rip;
         let fetched = fetch_one(&mut Core { cpu, env }, ip);
         match fetched {
-            Ok((lowered, f, _)) => {
+            Ok((lowered, f, second)) => {
+                if string::may_overwrite_itself(&lowered.insn) {
+                    self.mark_instruction(&lowered, &f, second, env);
+                }
                 if let Some(t) = &mut self.tracer {
                     t(cpu, env.memory, TraceEvent::Instruction { bytes: f.bytes, len: lowered.insn.len });
                 }
@@ -722,6 +725,22 @@ impl Interpreter {
             }
         }
         self.trap(cpu, env, trap);
+    }
+
+    /// Marks the bytes of an instruction that is about to run outside a block as code, so that it is told of stores
+    /// to them.
+    fn mark_instruction(&mut self, lowered: &Lowered, f: &Fetched, second: Option<HostPage>, env: &mut Env<'_>) {
+        let Some((page, offset)) = f.first else { return };
+        let (offset, length) = (u64::from(offset), u64::from(lowered.insn.len));
+        let here = length.min(PAGE - offset);
+        env.memory.mark_code(page, offset, here);
+        if let Some(second) = second {
+            env.memory.mark_code(second, 0, length - here);
+        }
+        if env.memory.write_epoch() != self.seen_writes {
+            self.seen_writes = env.memory.write_epoch();
+            env.tlb.flush_writes();
+        }
     }
 
     /// Delivers the debug traps that the instruction just run has left; `single_step` says that TF
