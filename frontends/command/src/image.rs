@@ -80,7 +80,8 @@ enum Action {
         /// The image.
         file: PathBuf,
     },
-    /// Looks for leaks and damage in a qcow2 image. Exit code 4 when some is left.
+    /// Looks for leaks and damage in a qcow2 image, and for damage in VMDK, VDI and VHD images. Exit code 4
+    /// when some is left in a qcow2 image.
     Check {
         /// Free leaked clusters, and mend refcounts and flags.
         #[arg(long)]
@@ -242,28 +243,44 @@ fn convert(
     force: bool,
 ) -> Result<u8, Failure> {
     let mut image = open_image(source, options).map_err(image_failure)?;
+    if !matches!((format, zstd), (Format::Raw, None) | (Format::Qcow2, _)) {
+        return Err(bad(target, "only raw and qcow2 images can be made, and only qcow2 be compressed"));
+    }
+    let existed = target.exists();
+    let file = create_file(target, force).map_err(image_failure)?;
+    let copied = copy(source, &mut image, target, file, format, zstd);
+    if copied.is_err() && !existed {
+        // Half a copy is none.
+        let _ = std::fs::remove_file(target);
+    }
+    copied
+}
+
+fn copy(
+    source: &Path,
+    image: &mut Image,
+    target: &Path,
+    mut file: Box<dyn beigebox::host::image::Backing>,
+    format: Format,
+    zstd: Option<bool>,
+) -> Result<u8, Failure> {
     let size = image.len().next_multiple_of(512);
-    let mut file = create_file(target, force).map_err(image_failure)?;
-    let mut copy = match format {
-        Format::Raw if zstd.is_none() => {
-            file.set_len(size).map_err(|error| io(target, &error))?;
-            Image::Raw(RawImage::new(file, None, false))
-        }
-        Format::Qcow2 => {
-            let settings = CreateQcow2 { zstd: zstd == Some(true), ..CreateQcow2::new(size) };
-            settings.write(&mut *file).map_err(wrong(target, format))?;
-            drop(file);
-            let options = ImageOptions { format: Some(format), ..ImageOptions::new(Mode::Write) };
-            open_image(target, &options).map_err(image_failure)?
-        }
-        _ => return Err(bad(target, "only raw and qcow2 images can be made, and only qcow2 be compressed")),
+    let mut copy = if format == Format::Raw {
+        file.set_len(size).map_err(|error| io(target, &error))?;
+        Image::Raw(RawImage::new(file, None, false))
+    } else {
+        let settings = CreateQcow2 { zstd: zstd == Some(true), ..CreateQcow2::new(size) };
+        settings.write(&mut *file).map_err(wrong(target, format))?;
+        drop(file);
+        let options = ImageOptions { format: Some(format), ..ImageOptions::new(Mode::Write) };
+        open_image(target, &options).map_err(image_failure)?
     };
     let mut piece = vec![0; PIECE as usize];
     let mut at = 0;
     while at < image.len() {
         let n = PIECE.min(image.len() - at) as usize;
         piece.truncate(n);
-        image.read(at, &mut piece).map_err(|_| failed(source, "read"))?;
+        image.read_or_say(at, &mut piece).map_err(wrong(source, image.format()))?;
         for (index, cluster) in piece.chunks(1 << 16).enumerate() {
             let at = at + ((index as u64) << 16);
             if cluster.iter().all(|byte| *byte == 0) {
@@ -319,9 +336,21 @@ fn check(file: &Path, repair: bool, backing: Vec<PathBuf>) -> Result<u8, Failure
     let fail = wrong(file, Format::Qcow2);
     let options = ImageOptions { backing, ..ImageOptions::new(Mode::ReadOnly) };
     let image = open_image(file, &options).map_err(image_failure)?;
-    let Image::Qcow2(mut image) = image else {
-        println!("{}: {} images have nothing to check", file.display(), image.format().name());
-        return Ok(code::PASS);
+    let mut image = match image {
+        Image::Qcow2(image) => image,
+        Image::Vmdk(mut image) => {
+            image.check().map_err(wrong(file, Format::Vmdk))?;
+            println!("{}: no errors", file.display());
+            return Ok(code::PASS);
+        }
+        Image::Vdi(_) | Image::Vhd(_) => {
+            println!("{}: no errors", file.display());
+            return Ok(code::PASS);
+        }
+        Image::Raw(_) => {
+            println!("{}: {} images have nothing to check", file.display(), image.format().name());
+            return Ok(code::PASS);
+        }
     };
     let mut report = image.check().map_err(&fail)?;
     drop(image);

@@ -165,3 +165,181 @@ fn mistakes_are_named() {
     let (code, text) = beigebox(folder, &["image", "info", "one.qcow2"]);
     assert!(code == 78 && text.contains("no plain file name"), "{code}: {text}");
 }
+
+/// One wrong field: where it lies, and its bytes.
+type Patch<'a> = (usize, &'a [u8]);
+
+/// Makes the sum of a VHD footer or header fit again.
+fn vhd_sum(bytes: &mut [u8], part: std::ops::Range<usize>, field: usize) {
+    bytes[part.start + field..part.start + field + 4].fill(0);
+    let sum: u32 = bytes[part.clone()].iter().map(|byte| u32::from(*byte)).sum();
+    bytes[part.start + field..part.start + field + 4].copy_from_slice(&(!sum).to_be_bytes());
+}
+
+/// Damage of every kind, in images that qemu-img made: whatever is asked of them ends with an error that
+/// names file and field, no copy is left behind, and the image stays as it was.
+#[test]
+fn hostile_images_are_refused_and_untouched() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let content: Vec<u8> = content()[..3 << 20].iter().map(|byte| byte | 1).collect();
+    std::fs::write(folder.join("raw"), &content).unwrap();
+    let huge = 0x7fff_ffffu32.to_le_bytes();
+    let behind = 0x0010_0000u32;
+    let far = (behind.to_le_bytes(), behind.to_be_bytes());
+    let cut = usize::MAX;
+    let sparse: &[Patch<'_>] = &[
+        (4, &[9, 0, 0, 0]),
+        (12, &u64::MAX.to_le_bytes()),
+        (20, &[3, 0]),
+        (20, &[0; 8]),
+        (44, &[0; 4]),
+        (44, &huge),
+        (56, &u64::to_le_bytes(1 << 40)),
+        (56, &[0; 8]),
+        // Grain directory and grain table; see below.
+        (cut - 1, &far.0),
+        (cut - 2, &far.0),
+        (cut, &[1]),
+        (cut, &[2]),
+        (cut, &[8]),
+    ];
+    let stream: &[Patch<'_>] = &[(cut - 2, &far.0), (cut - 3, &[0xff; 64]), (cut, &[2]), (cut, &[8])];
+    let vdi: &[Patch<'_>] = &[
+        (0x40, &[0]),
+        (0x44, &[0, 0, 9, 0]),
+        (0x4c, &[4, 0, 0, 0]),
+        (0x154, &huge),
+        (0x158, &[0xff; 4]),
+        (0x168, &[1, 0, 0, 0]),
+        (0x170, &[0xff; 8]),
+        (0x178, &[0; 4]),
+        (0x178, &[3, 0, 0, 0]),
+        (0x180, &[1, 0, 0, 0]),
+        (0x180, &[0xff; 4]),
+        (0x200, &far.0),
+        (cut, &[1]),
+        (cut, &[2]),
+        (cut, &[8]),
+    ];
+    let vhd: &[Patch<'_>] = &[
+        (64, &[1, 2, 3, 4]),
+        (60, &[0, 0, 0, 4]),
+        (16, &[0xff; 8]),
+        (16, &[0; 8]),
+        (512 + 16, &[0xff; 8]),
+        (512 + 28, &[0; 4]),
+        (512 + 28, &[0xff; 4]),
+        (512 + 32, &[0; 4]),
+        (512 + 36, &[1, 2, 3, 4]),
+        (0x600, &far.1),
+        (cut, &[1]),
+        (cut, &[2]),
+        (cut, &[8]),
+    ];
+    let qcow2: &[Patch<'_>] = &[
+        (4, &[0, 0, 0, 9]),
+        (20, &[0, 0, 0, 40]),
+        (24, &[0xff; 8]),
+        (32, &[0, 0, 0, 1]),
+        (36, &[0; 4]),
+        (40, &[0, 0, 0, 0, 0, 0, 2, 0]),
+        (40, &u64::to_be_bytes(1 << 50)),
+        (48, &[0; 8]),
+        (56, &[0xff; 4]),
+        (60, &[0xff; 4]),
+        (72, &u64::to_be_bytes(1 << 40)),
+        (96, &[0, 0, 0, 9]),
+        (100, &[0, 0, 0, 1]),
+        // The L1 table's first entry, and the first L2 table's.
+        (cut - 1, &u64::to_be_bytes(1 << 63 | 1 << 45)),
+        (cut - 2, &u64::to_be_bytes(1 << 63 | 1 << 45)),
+        (cut - 2, &u64::to_be_bytes(1 << 63 | 0x200)),
+        (cut, &[1]),
+        (cut, &[2]),
+    ];
+    for (format, options, patches) in [
+        ("vmdk", "subformat=monolithicSparse", sparse),
+        ("vmdk", "subformat=streamOptimized", stream),
+        ("vdi", "static=off", vdi),
+        ("vpc", "subformat=dynamic,force_size=on", vhd),
+        ("qcow2", "compat=1.1", qcow2),
+    ] {
+        let Some((code, text)) = qemu(folder, &["convert", "-f", "raw", "-O", format, "-o", options, "raw", "good"])
+        else {
+            return;
+        };
+        assert_eq!(code, 0, "{text}");
+        let good = std::fs::read(folder.join("good")).unwrap();
+        let le = |at: usize| u32::from_le_bytes(good[at..at + 4].try_into().unwrap()) as usize;
+        let be = |at: usize| u64::from_be_bytes(good[at..at + 8].try_into().unwrap()) as usize;
+        for (at, value) in patches {
+            let mut bytes = good.clone();
+            if *at == cut {
+                // A half, a quarter, or all but a part at the end.
+                let length = if value == &[8] { good.len() - 0x4000 } else { good.len() / 4 * usize::from(value[0]) };
+                bytes.truncate(length);
+            } else {
+                let directory = if format == "vmdk" && options.ends_with("Sparse") { le(56) * 512 } else { 0 };
+                let at = match (format, cut - *at) {
+                    ("vmdk", 1) => directory,
+                    // The last entry in use of the first grain table.
+                    ("vmdk", 2) if directory != 0 => le(directory) * 512 + 4 * 40,
+                    // A stream has its tables behind its grains: what points to a table.
+                    ("vmdk", 2) => {
+                        let header = good.len() - 1024;
+                        le(header + 56) * 512
+                    }
+                    // The first grain's marker and data.
+                    ("vmdk", 3) => le(64) * 512 + 8,
+                    ("qcow2", 1) => be(40),
+                    ("qcow2", 2) => be(be(40)) & 0xff_ffff,
+                    _ => *at,
+                };
+                bytes[at..at + value.len()].copy_from_slice(value);
+                if format == "vpc" && at < 512 && at != 64 {
+                    vhd_sum(&mut bytes, 0..512, 64);
+                }
+                if format == "vpc" && (512..1536).contains(&at) && at != 512 + 36 {
+                    vhd_sum(&mut bytes, 512..1536, 36);
+                }
+            }
+            let what = format!("{format} {options}, {at:#x} = {value:02x?}");
+            std::fs::write(folder.join("bad"), &bytes).unwrap();
+            // As it is named, so that a lost signature does not make it raw.
+            let ours = if format == "vpc" { "vhd" } else { format };
+            let (code, text) = beigebox(folder, &["image", "convert", "-f", ours, "-O", "raw", "bad", "copy"]);
+            // What is cut off the end may be what nobody needs: the rest of a block behind the disk's end.
+            if code == 0 && value == &[8] && ["vpc", "vmdk"].contains(&format) {
+                assert!(std::fs::read(folder.join("copy")).unwrap() == content, "{what}");
+                std::fs::remove_file(folder.join("copy")).unwrap();
+                continue;
+            }
+            assert_eq!(code, 78, "{what}: {text}");
+            assert!(text.contains("bad: ") && text.contains(ours), "{what}: {text}");
+            assert!(!folder.join("copy").exists(), "{what}: half a copy");
+            let drive = format!("file=bad,format={ours},snapshot");
+            let (code, text) = beigebox(folder, &["run", "--disk", &drive, "--display", "none", "--time-limit", "1ms"]);
+            assert!([78, 124].contains(&code), "{what}: {code} {text}");
+            beigebox(folder, &["image", "info", "bad"]);
+            beigebox(folder, &["image", "check", "bad"]);
+            assert!(std::fs::read(folder.join("bad")).unwrap() == bytes, "{what}: the image has changed");
+        }
+    }
+    for (name, text, words) in [
+        ("outside", "RW 16 FLAT \"../raw\" 0\n", "same folder"),
+        ("absolute", "RW 16 FLAT \"/etc/passwd\" 0\n", "same folder"),
+        ("missing", "RW 16 FLAT \"nothing\" 0\n", "no such regular file"),
+        ("itself", "RW 16 SPARSE \"bad\"\n", "bad"),
+        ("long", "RW 60000 FLAT \"raw\" 0\n", "truncated"),
+        ("sectors", "RW 99999999999999999999 FLAT \"raw\" 0\n", "line of the descriptor"),
+        ("kind", "RW 16 MAGIC \"raw\" 0\n", "not supported"),
+        ("nothing", "CID=1\n", "no extent"),
+        ("parent", "parentCID=12345678\nRW 16 FLAT \"raw\" 0\n", "merge it"),
+        ("many", &"RW 16 FLAT \"raw\" 0\n".repeat(600), "512"),
+    ] {
+        std::fs::write(folder.join("bad"), format!("# Disk DescriptorFile\n{text}")).unwrap();
+        let (code, text) = beigebox(folder, &["image", "convert", "-O", "raw", "bad", "copy"]);
+        assert!(code == 78 && text.contains(words), "{name}: {code} {text}");
+    }
+}

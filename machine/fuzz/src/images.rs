@@ -155,11 +155,22 @@ pub fn qcow2(data: &[u8]) {
     }
 }
 
-/// The formats that are only read.
-pub fn foreign(data: &[u8]) {
+/// VDI: only read.
+pub fn vdi(data: &[u8]) {
+    foreign(data, 0);
+}
+/// VMDK, its descriptors too: only read.
+pub fn vmdk(data: &[u8]) {
+    foreign(data, 1);
+}
+/// VHD, fixed and dynamic: only read.
+pub fn vhd(data: &[u8]) {
+    foreign(data, 2);
+}
+
+fn foreign(data: &[u8], kind: u32) {
     let mut source = Source::new(data);
     let mut file = vec![0; 0x8000];
-    let kind = source.below(3);
     let wide = |source: &mut Source<'_>, right: u64| near(source, right).to_le_bytes();
     let word = |source: &mut Source<'_>, right: u64| (near(source, right) as u32).to_le_bytes();
     match kind {

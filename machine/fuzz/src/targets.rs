@@ -16,7 +16,9 @@ pub const TARGETS: &[Target] = &[
     Target { name: "board", run: board },
     Target { name: "nat", run: nat },
     Target { name: "qcow2", run: crate::images::qcow2 },
-    Target { name: "images", run: crate::images::foreign },
+    Target { name: "vdi", run: crate::images::vdi },
+    Target { name: "vmdk", run: crate::images::vmdk },
+    Target { name: "vhd", run: crate::images::vhd },
     Target { name: "share", run: crate::images::share },
 ];
 

@@ -261,6 +261,22 @@ impl Image {
             Image::Vhd(_) => Format::Vhd,
         }
     }
+    /// Reads like [`Storage::read`], and tells what was wrong.
+    ///
+    /// # Errors
+    /// Damage, or what the host said.
+    pub fn read_or_say(&mut self, offset: u64, buf: &mut [u8]) -> Result<(), FormatError> {
+        match self {
+            Image::Qcow2(image) if check_range(image.len(), offset, buf.len()).is_ok() => image.read_range(offset, buf),
+            Image::Vmdk(image) => image.read_or_say(offset, buf),
+            other => other.storage_mut().read(offset, buf).map_err(|error| {
+                FormatError::Unsupported(format!(
+                    "bytes {offset} to {} cannot be read: {error}",
+                    offset + buf.len() as u64
+                ))
+            }),
+        }
+    }
     fn storage(&self) -> &dyn Storage {
         match self {
             Image::Raw(image) => image,
@@ -681,6 +697,34 @@ mod tests {
         assert!(matches!(open_disk(image.path(), Mode::Write), Err(ImageError::Locked { .. })));
         drop(first);
         assert!(open_disk(image.path(), Mode::Write).is_ok());
+    }
+
+    /// What was taken for raw stays raw, however the guest writes the mark of another format; when the
+    /// format is stated, a guest may write what it likes.
+    #[test]
+    fn a_guest_does_not_make_raw_another_format() {
+        let image = file(&[0; 4096]);
+        for (at, mark) in [
+            (0, &b"QFI\xfb"[..]),
+            (0, b"KDMV"),
+            (0, b"# Disk DescriptorFile\nRW 8 FLAT \"/etc/passwd\" 0\n"),
+            (0, b"conectix"),
+            (0x40, &[0x7f, 0x10, 0xda, 0xbe]),
+        ] {
+            let mut disk = open_disk(image.path(), Mode::Write).unwrap();
+            assert!(disk.write(at, mark).is_err());
+            // In two writes, the later part first.
+            let middle = mark.len() / 2;
+            disk.write(at + middle as u64, &mark[middle..]).unwrap();
+            assert!(disk.write(at, &mark[..middle]).is_err());
+            disk.write(0, &[0; 512]).unwrap();
+            drop(disk);
+            assert!(matches!(open_image(image.path(), &ImageOptions::new(Mode::ReadOnly)), Ok(Image::Raw(_))));
+            let stated = ImageOptions { format: Some(Format::Raw), ..ImageOptions::new(Mode::Write) };
+            let mut disk = open_disk_with(image.path(), &stated).unwrap();
+            disk.write(at, mark).unwrap();
+            disk.write(0, &[0; 512]).unwrap();
+        }
     }
 
     #[test]

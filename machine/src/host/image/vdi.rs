@@ -73,8 +73,10 @@ impl Vdi {
         let mut bytes = vec![0; blocks as usize * 4];
         file.read_at(map_at, &mut bytes)?;
         let map: Vec<u32> = bytes.chunks_exact(4).map(|entry| le32(entry, 0)).collect();
-        for entry in map.iter().take(size.div_ceil(block) as usize) {
-            if *entry < 0xffff_fffe && data + u64::from(*entry) * block >= file.len() {
+        for (number, entry) in map.iter().take(size.div_ceil(block) as usize).enumerate() {
+            // The disk's last block may be there as far as the disk goes.
+            let used = block.min(size - number as u64 * block);
+            if *entry < 0xffff_fffe && data + u64::from(*entry) * block + used > file.len() {
                 return damaged(
                     "block map entry",
                     (*entry).into(),

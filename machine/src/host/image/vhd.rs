@@ -121,8 +121,10 @@ impl Vhd {
         file.read_at(table_at, &mut bytes)?;
         let table: Vec<u32> = bytes.chunks_exact(4).map(|entry| be32(entry, 0)).collect();
         let bitmap = (block / 512 / 8).next_multiple_of(512);
-        for entry in table.iter().take(size.div_ceil(block) as usize) {
-            if *entry != u32::MAX && u64::from(*entry) * 512 + bitmap >= length {
+        for (number, entry) in table.iter().take(size.div_ceil(block) as usize).enumerate() {
+            // The disk's last block may be there as far as the disk goes.
+            let used = block.min(size - number as u64 * block);
+            if *entry != u32::MAX && u64::from(*entry) * 512 + bitmap + used > length {
                 return damaged(
                     "block table entry",
                     (*entry).into(),

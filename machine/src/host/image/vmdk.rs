@@ -134,6 +134,31 @@ impl Sparse {
         Ok((sparse, descriptor))
     }
 
+    /// Looks at every entry of the tables; `Err` is the first that cannot be right.
+    fn check(&mut self) -> Result<(), FormatError> {
+        let directory = self.directory.clone();
+        let mut tables: Vec<u64> = directory.iter().filter(|at| **at > 1).map(|at| u64::from(*at)).collect();
+        tables.sort_unstable();
+        for pair in tables.windows(2) {
+            let [one, other] = pair else { continue };
+            if (other - one) * SECTOR < self.per_table * 4 {
+                return damaged("grain directory entry", *other, "two grain tables overlap");
+            }
+        }
+        let grains = self.size.div_ceil(self.grain);
+        for (index, _) in directory.iter().enumerate().filter(|(_, at)| **at > 1) {
+            let first = index as u64 * self.per_table;
+            for number in first..(first + self.per_table).min(grains) {
+                let at = u64::from(self.grain(number)?) * SECTOR;
+                let used = if self.compressed { 12 } else { self.grain.min(self.size - number * self.grain) };
+                if at > SECTOR && at + used > self.file.len() {
+                    return damaged("grain table entry", at, "points behind the end of the file; is it truncated?");
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// First sector of a grain in the file; 0 is none, 1 may be zeros.
     fn grain(&mut self, number: u64) -> Result<u32, FormatError> {
         let at = self.directory.get((number / self.per_table) as usize).copied().unwrap_or(0);
@@ -194,7 +219,7 @@ impl Sparse {
                 }
                 at => {
                     let at = u64::from(at) * SECTOR;
-                    if at >= self.file.len() {
+                    if at + inside + n as u64 > self.file.len() {
                         return damaged("grain table entry", at, "points behind the end of the file; is it truncated?");
                     }
                     self.file.read_at(at + inside, part)?;
@@ -303,6 +328,45 @@ impl Vmdk {
         Ok(image)
     }
 
+    /// Looks at all tables of the image, which opening does not.
+    ///
+    /// # Errors
+    /// The first entry that cannot be right.
+    pub fn check(&mut self) -> Result<(), FormatError> {
+        self.extents.iter_mut().try_for_each(|(extent, _)| match extent {
+            Extent::Sparse(sparse) => sparse.check(),
+            Extent::Flat(..) | Extent::Zero => Ok(()),
+        })
+    }
+
+    /// Reads like [`Storage::read`], and tells what was wrong.
+    ///
+    /// # Errors
+    /// Damage, or what the host said.
+    pub fn read_or_say(&mut self, mut offset: u64, mut buf: &mut [u8]) -> Result<(), FormatError> {
+        check_range(self.size, offset, buf.len())
+            .map_err(|_| FormatError::Unsupported(format!("byte {offset} lies behind the end of the disk")))?;
+        for (extent, length) in &mut self.extents {
+            if buf.is_empty() {
+                break;
+            }
+            if offset >= *length {
+                offset -= *length;
+                continue;
+            }
+            let n = usize::try_from(*length - offset).unwrap_or(usize::MAX).min(buf.len());
+            let (part, rest) = buf.split_at_mut(n);
+            match extent {
+                Extent::Sparse(sparse) => sparse.read(offset, part)?,
+                Extent::Flat(file, start) => file.read_at(*start + offset, part)?,
+                Extent::Zero => part.fill(0),
+            }
+            buf = rest;
+            offset = 0;
+        }
+        Ok(())
+    }
+
     /// The kind of image as its descriptor names it.
     #[must_use]
     pub fn kind(&self) -> &str {
@@ -326,31 +390,9 @@ impl Storage for Vmdk {
     fn read_only(&self) -> bool {
         true
     }
-    fn read(&mut self, mut offset: u64, mut buf: &mut [u8]) -> Result<(), StorageError> {
+    fn read(&mut self, offset: u64, buf: &mut [u8]) -> Result<(), StorageError> {
         check_range(self.size, offset, buf.len())?;
-        for (extent, length) in &mut self.extents {
-            if buf.is_empty() {
-                break;
-            }
-            if offset >= *length {
-                offset -= *length;
-                continue;
-            }
-            let n = usize::try_from(*length - offset).unwrap_or(usize::MAX).min(buf.len());
-            let (part, rest) = buf.split_at_mut(n);
-            let done = match extent {
-                Extent::Sparse(sparse) => sparse.read(offset, part),
-                Extent::Flat(file, start) => file.read_at(*start + offset, part).map_err(FormatError::from),
-                Extent::Zero => {
-                    part.fill(0);
-                    Ok(())
-                }
-            };
-            done.map_err(|_| StorageError::Host)?;
-            buf = rest;
-            offset = 0;
-        }
-        Ok(())
+        self.read_or_say(offset, buf).map_err(|_| StorageError::Host)
     }
     fn write(&mut self, _: u64, _: &[u8]) -> Result<(), StorageError> {
         Err(StorageError::ReadOnly)

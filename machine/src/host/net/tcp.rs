@@ -15,7 +15,7 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Most connections at once.
-const MOST: usize = 256;
+pub(super) const MOST: usize = 256;
 /// Bytes that wait in each direction of a connection.
 const BUFFER: usize = 65_535;
 /// Packets that wait for the guest before no more are made.
@@ -118,6 +118,11 @@ impl Flows {
         Flows { interface, sockets: SocketSet::new(Vec::new()), wire, flows: Vec::new(), next_port: 0 }
     }
 
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.flows.len()
+    }
     /// Whether a new connection between these two needs a place that a living one has.
     pub(super) fn is_known(&self, guest: SocketAddrV4, remote: SocketAddrV4) -> bool {
         self.flows.iter().any(|flow| {

@@ -142,6 +142,53 @@ fn refused_and_isolated_connections_are_reset() {
     }
 }
 
+/// More connections and ports than there may be at once: the rest is refused or the oldest forgotten, and
+/// those that are there go on.
+#[test]
+fn connections_and_ports_are_limited() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || {
+        let streams: Vec<_> = listener.incoming().take(tcp_limit()).map(|stream| stream.unwrap()).collect();
+        for mut stream in &streams {
+            stream.write_all(b"here").unwrap();
+        }
+        streams
+    });
+    let mut guest = Guest::new(UserConfig::default());
+    let handles: Vec<_> = (0..tcp_limit() as u16 + 30)
+        .map(|number| {
+            let buffer = || tcp::SocketBuffer::new(vec![0; 64]);
+            let handle = guest.sockets.add(tcp::Socket::new(buffer(), buffer()));
+            let socket = guest.sockets.get_mut::<tcp::Socket<'_>>(handle);
+            let to = (IpAddress::Ipv4(GATEWAY), port);
+            socket.connect(guest.interface.context(), to, 20_000 + number).unwrap();
+            handle
+        })
+        .collect();
+    for _ in 0..20_000 {
+        guest.poll();
+        assert!(guest.cable.0.tcp.count() <= tcp_limit());
+        let all = handles.iter().map(|handle| guest.sockets.get::<tcp::Socket<'_>>(*handle));
+        if all.filter(|socket| socket.recv_queue() == 4).count() == tcp_limit() {
+            break;
+        }
+    }
+    let states = handles.iter().map(|handle| guest.sockets.get::<tcp::Socket<'_>>(*handle).state());
+    assert_eq!(states.filter(|state| *state == tcp::State::Closed).count(), 30);
+    drop(server.join().unwrap());
+    let far = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to = SocketAddrV4::new(GATEWAY, far.local_addr().unwrap().port());
+    for number in 0..3 * UDP_FLOWS as u16 {
+        let datagram = udp_datagram(SocketAddrV4::new(GUEST, 10_000 + number), to, b"hello");
+        guest.cable.0.take_udp(EthernetAddress([0x52, 0x54, 0, 1, 2, 3]), GUEST, GATEWAY, &datagram);
+        assert!(guest.cable.0.udp.len() <= UDP_FLOWS);
+    }
+}
+fn tcp_limit() -> usize {
+    super::tcp::MOST
+}
+
 #[test]
 fn forwards_lead_into_the_guest() {
     let forward =

@@ -608,7 +608,7 @@ impl Qcow2 {
         Ok(self.inflated.len() - 1)
     }
 
-    fn read_range(&mut self, mut offset: u64, mut buf: &mut [u8]) -> Result<()> {
+    pub(super) fn read_range(&mut self, mut offset: u64, mut buf: &mut [u8]) -> Result<()> {
         let (bits, cluster) = (self.bits(), self.cluster());
         while !buf.is_empty() {
             let inside = offset % cluster;

@@ -1,0 +1,2 @@
+#![cfg_attr(fuzzing, no_main)]
+machine_fuzz::target!("vmdk");
