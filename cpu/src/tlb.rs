@@ -120,6 +120,11 @@ impl Tlb {
             watches: Watches::default(),
         }
     }
+    /// Whether an access has touched a watched byte.
+    #[must_use]
+    pub fn has_watch_hits(&self) -> bool {
+        self.watches.has_hits()
+    }
     /// The tables, for native code and for the engine's own words.
     pub fn tables(&mut self) -> &mut Tables {
         &mut self.tables

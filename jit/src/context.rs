@@ -44,11 +44,23 @@ pub(crate) const FLAG_A: usize = 152;
 pub(crate) const FLAG_B: usize = 160;
 /// A function that does so at once.
 pub(crate) const RECORD: usize = 168;
+/// The state of the engine's upper tier, and of its lower one between instructions.
+pub(crate) const UPPER: usize = 496;
+pub(crate) const BOUNDARY: usize = 488;
+/// Where exits lead that lead nowhere yet.
+pub(crate) const UNLINKED: usize = 480;
 /// The table of jumps: key, code, number of the entry, validity word of its page.
 pub(crate) const JUMP_TABLE: usize = 512;
 /// Its entries.
 pub(crate) const JUMPS: usize = 4096;
+/// By how many bits an IP is shifted for what it is mixed with, for functions that begin at round addresses.
+pub(crate) const JUMP_FOLD: u32 = 12;
 const _: () = assert!(JUMP_TABLE / 8 + 4 * JUMPS <= ENGINE_WORDS);
+
+/// Byte offset of the entry of the table of jumps for `ip`.
+pub(crate) fn jump(ip: u64) -> usize {
+    JUMP_TABLE + 32 * ((ip ^ ip >> JUMP_FOLD) as usize & (JUMPS - 1))
+}
 
 /// The validity of a page of code. Native code reads the first word.
 #[repr(C)]
@@ -169,7 +181,7 @@ unsafe extern "C" fn begin_vectors(words: *mut Words, _none: u64) {
 ///
 /// # Safety
 /// As for [`core`].
-unsafe fn end_vectors(words: *mut Words) {
+pub(crate) unsafe fn end_vectors(words: *mut Words) {
     // SAFETY: as for `read`.
     unsafe {
         if std::mem::take(&mut (*words).vectors) == host::ALL_VECTORS {

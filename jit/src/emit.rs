@@ -913,7 +913,10 @@ impl<'a> Emitter<'a> {
         let tag = self.load64(self.ctx, cx::TAG);
         let key = self.b.ins().bor(tag, ip);
         let mask = self.iconst(I64, cx::JUMPS as u64 - 1);
-        let at = self.b.ins().band(ip, mask);
+        let fold = self.iconst(I32, u64::from(cx::JUMP_FOLD));
+        let high = self.b.ins().ushr(ip, fold);
+        let at = self.b.ins().bxor(ip, high);
+        let at = self.b.ins().band(at, mask);
         let five = self.iconst(I32, 5);
         let at = self.b.ins().ishl(at, five);
         let at = self.b.ins().iadd(self.ctx, at);

@@ -7,12 +7,16 @@ use crate::host::fetch_anew;
 use crate::memory::{Arena, SEGMENT};
 use crate::quick::{self, stubs};
 use crate::region::{Region, explore};
+#[cfg(target_arch = "x86_64")]
+use cpu::core::{Access, Core};
 use cpu::core::{Env, INDIRECT, LEFT, Leave, SLOW};
 use cpu::engine::{Engine, Exit};
 use cpu::hash::Map;
 use cpu::interpreter::Interpreter;
-use cpu::interpreter::tier::{Native, Place, Tier};
+use cpu::interpreter::tier::{Boundary, Native, Place, Tier};
 use cpu::memory::{CodeWrite, GuestMemory, HostPage, PAGE};
+#[cfg(target_arch = "x86_64")]
+use cpu::state::Seg;
 use cpu::state::{CpuState, Mode};
 use cpu::{Bus, Model};
 use crossbeam::channel::{Receiver, Sender, unbounded};
@@ -37,7 +41,7 @@ impl Default for Settings {
     fn default() -> Settings {
         // For tests of everything with code that is translated at once.
         let asked = std::env::var("BEIGEBOX_JIT_THRESHOLD").ok().and_then(|text| text.parse().ok());
-        Settings { threshold: asked.unwrap_or(2_000), memory: 64 << 20, background: None }
+        Settings { threshold: asked.unwrap_or(250), memory: 64 << 20, background: None }
     }
 }
 
@@ -72,8 +76,9 @@ const MAX_CELLS: usize = 1 << 16;
 /// Numbers of entries up to here are those of regions of the code generator. Larger ones are
 /// addresses of quick code for quick code.
 const MAX_NUMBER: u64 = 0xffff;
-/// How many times hotter code must be that is for the code generator.
-const PATIENCE: u8 = 8;
+/// How many times hotter code must be that is for the code generator, and how hot is enough.
+const PATIENCE: u32 = 64;
+const HOT: u32 = 16_000;
 
 enum Work {
     Translate(u32, Arc<Unit>),
@@ -124,8 +129,10 @@ struct Entry {
     place: Place,
     world: u64,
     code: usize,
-    /// The validity word of its page.
+    /// The validity word of its page, and of the page that its first block runs over into.
     cell: usize,
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for quick code"))]
+    second: Option<usize>,
 }
 
 struct State {
@@ -179,6 +186,23 @@ impl Space {
     }
 }
 
+/// What has to go from the table of jumps before it is used again.
+enum Stale {
+    All,
+    /// What leads to these.
+    Some(Vec<u64>),
+}
+
+impl Stale {
+    fn add(&mut self, ip: u64) {
+        match self {
+            Stale::All => {}
+            Stale::Some(list) if list.len() < cx::JUMPS / 8 => list.push(ip),
+            Stale::Some(_) => *self = Stale::All,
+        }
+    }
+}
+
 /// All about native code.
 pub(crate) struct Upper {
     threshold: u32,
@@ -192,8 +216,8 @@ pub(crate) struct Upper {
     entries: Map<u32, Entry>,
     next_entry: u32,
     places: Map<Place, u32>,
-    /// How many times code was found hot that is for the code generator.
-    warm: Map<Place, u8>,
+    /// How many times code that is for the code generator is still to be found hot.
+    warm: Map<Place, u32>,
     /// Regions that are being translated.
     wanted: Map<Place, u32>,
     /// Regions that have bytes in a page, wanted ones included.
@@ -201,12 +225,15 @@ pub(crate) struct Upper {
     /// In which epoch a page was last known to be mapped so: linear page, memory, user.
     cells: Map<(u64, HostPage, bool), Box<Cell>>,
     worlds: Map<(Mode, u64, u32), u64>,
+    /// The one that was asked for last.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for quick code"))]
+    last_world: Option<(Mode, u64, u32, u64)>,
     /// The epoch in which the interpreter entered code last.
     at: u64,
     /// About the present tick.
     now: u64,
-    /// The table of jumps has to be emptied.
-    stale: bool,
+    /// What has to go from the table of jumps.
+    stale: Stale,
     /// The exit that was taken last, and the world in which it was.
     pending: Option<(u32, u32, u64)>,
     /// The last exit could not tell whether its target is still mapped.
@@ -226,7 +253,7 @@ pub(crate) struct Upper {
 
 impl Upper {
     fn new(settings: &Settings) -> Result<Upper, StartError> {
-        let arena = Arc::new(Arena::new(settings.memory.max(4 << 20))?);
+        let arena = Arc::new(Arena::new((settings.memory / 2).max(4 << 20))?);
         let mut compiler = Compiler::new(arena.clone())?;
         let glue = compiler.glue()?;
         let several = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
@@ -283,16 +310,17 @@ impl Upper {
             pages: Map::default(),
             cells: Map::default(),
             worlds: Map::default(),
+            last_world: None,
             at: 0,
             now: 0,
-            stale: true,
+            stale: Stale::All,
             pending: None,
             unsure: false,
             trouble: Map::default(),
             segments: Vec::new(),
             counters: Counters::default(),
             map,
-            space: Space::new((settings.memory / 4).max(2 << 20))?,
+            space: Space::new((settings.memory / 2).max(2 << 20))?,
             done: Vec::new(),
             dump: std::env::var_os("BEIGEBOX_JIT_DUMP").map(Into::into),
         })
@@ -309,7 +337,8 @@ impl Upper {
         // More worlds than fit in a tag: they share numbers only after all jumps are forgotten.
         if world >= 255 {
             self.worlds.clear();
-            self.stale = true;
+            self.last_world = None;
+            self.stale = Stale::All;
             for entry in self.entries.values_mut() {
                 let next = self.worlds.len() as u64;
                 let p = &entry.place;
@@ -321,15 +350,89 @@ impl Upper {
         world
     }
 
+    /// The number of the mode and code segment of now, if there has been native code for them.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn find_world(&mut self, cpu: &CpuState) -> Option<u64> {
+        let cs = cpu.segment(Seg::Cs);
+        let (mode, base, limit) = (cpu.mode, cs.base, cs.limit);
+        if let Some((m, b, l, world)) = self.last_world
+            && (m, b, l) == (mode, base, limit)
+        {
+            return Some(world);
+        }
+        let world = self.worlds.get(&(mode, base, limit)).copied()?;
+        self.last_world = Some((mode, base, limit, world));
+        Some(world)
+    }
+
+    /// Finds native code for `ip` in the mode and code segment of now, enters it into the table of jumps and lets
+    /// `exit`, if it is one, lead there. `is_unsure`: its page may not be mapped any more, and it is for the
+    /// one who goes there to find out. The answer is the entry's offset in the words.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn seek(
+        &mut self,
+        ip: u64,
+        exit: Option<(u32, u32)>,
+        is_unsure: bool,
+        boundary: &mut Boundary,
+        core: &mut Core<'_, '_>,
+    ) -> Option<usize> {
+        let cs = core.cpu.segment(Seg::Cs);
+        let (mode, base, limit) = (core.cpu.mode, cs.base, cs.limit);
+        if ip > u64::from(limit) || mode.has(Mode::LONG) {
+            return None;
+        }
+        let linear = base.wrapping_add(ip) & 0xffff_ffff;
+        let user = core.cpu.cpl == 3;
+        let mut find = |linear| {
+            boundary.note_entry(linear);
+            let known = core.env.tlb.execute(linear, user);
+            if known.is_some() || !is_unsure {
+                return known;
+            }
+            // If it faults, it does so again in the interpreter.
+            core.translate(linear, Access::Execute, user).ok()?;
+            core.env.tlb.execute(linear, user)
+        };
+        let page = find(linear)?;
+        let place = Place { page, offset: (linear % PAGE) as u16, mode, limit, ip, base };
+        let number = *self.places.get(&place)?;
+        let entry = self.entries.get(&number)?;
+        let (code, index, world, cell) = (entry.code, entry.index, entry.world, entry.cell);
+        if let Some(second) = entry.second {
+            // SAFETY: cells live as long as the entries that name them.
+            let second = unsafe { &mut *(second as *mut Cell) };
+            if find(second.linear * PAGE) != Some(second.page) {
+                return None;
+            }
+            second.epoch = boundary.epoch();
+        }
+        // SAFETY: as above.
+        unsafe { (*(cell as *mut Cell)).epoch = boundary.epoch() };
+        let at = cx::jump(ip);
+        core.env.tlb.tables().engine[at / 8..at / 8 + 4].copy_from_slice(&[
+            world << 32 | ip,
+            code as u64,
+            index,
+            cell as u64,
+        ]);
+        if let Some((region, exit)) = exit {
+            self.pending = Some((region, exit, world));
+            self.link(number);
+        }
+        Some(at)
+    }
+
     /// Drops a region: nothing leads to it any more.
     fn kill(&mut self, id: u32) {
         let Some(state) = self.regions.remove(&id) else { return };
         for number in &state.numbers {
             let entry = self.entries.remove(number);
-            if let Some(entry) = entry
-                && self.places.get(&entry.place) == Some(number)
-            {
-                self.places.remove(&entry.place);
+            if let Some(entry) = entry {
+                self.stale.add(entry.place.ip);
+                if self.places.get(&entry.place) == Some(number) {
+                    self.places.remove(&entry.place);
+                }
             }
         }
         for (region, exit) in &state.incoming {
@@ -340,7 +443,6 @@ impl Upper {
             }
         }
         self.pending = None;
-        self.stale = true;
     }
 
     fn order(&mut self, region: Region, memory: &mut GuestMemory, epoch: u64, user: bool) {
@@ -470,7 +572,8 @@ impl Upper {
             let linear = (place.ip.wrapping_add(place.base) & 0xffff_ffff) / PAGE;
             let cell = self.cell(linear, place.page, place.mode.has(Mode::USER));
             let (code, index) = code[index];
-            let entry = Entry { region: ready.id, index, place, world, code, cell };
+            let second = unit.region.blocks[block].second.map(|page| unit.cells[page]);
+            let entry = Entry { region: ready.id, index, place, world, code, cell, second };
             let number = self.next_entry;
             self.next_entry += 1;
             self.entries.insert(number, entry);
@@ -538,6 +641,15 @@ impl Tier for Upper {
         if self.wanted.get(place).is_some_and(|id| self.regions.contains_key(id)) {
             return;
         }
+        let mut is_ready = false;
+        if let Some(times) = self.warm.get_mut(place) {
+            *times -= 1;
+            if *times != 0 {
+                return;
+            }
+            self.warm.remove(place);
+            is_ready = true;
+        }
         if self.cells.len() >= MAX_CELLS {
             self.forget_all();
             self.cells.clear();
@@ -545,17 +657,14 @@ impl Tier for Upper {
         let epoch = self.at;
         let start = Instant::now();
         if let Some(region) = explore(place, known, self.threshold == 1, cpu, env) {
-            if self.threshold > 1 && !quick::is_for(&region) {
+            if self.threshold > 1 && !quick::is_for(&region) && !is_ready {
                 // The code generator takes its time.
                 if self.warm.len() >= MAX_CELLS {
                     self.warm.clear();
                 }
-                let times = self.warm.entry(*place).or_default();
-                *times += 1;
-                if *times < PATIENCE {
-                    return;
-                }
-                self.warm.remove(place);
+                self.warm.insert(*place, (HOT / self.threshold).clamp(1, PATIENCE));
+                self.counters.time += start.elapsed();
+                return;
             }
             self.order(region, env.memory, epoch, cpu.cpl == 3);
         }
@@ -576,27 +685,35 @@ impl Tier for Upper {
             }
         }
     }
-    fn run(&mut self, number: u32, epoch: u64, cpu: &mut CpuState, env: &mut Env<'_>) -> Native {
+    fn run(&mut self, number: u32, boundary: &mut Boundary, cpu: &mut CpuState, env: &mut Env<'_>) -> Native {
         if self.pending.is_some() {
             self.link(number);
         }
         let Some(entry) = self.entries.get(&number) else { return Native::None };
         let (code, index, world, ip, cell) = (entry.code, entry.index, entry.world, entry.place.ip, entry.cell);
         let words = &mut env.tlb.tables().engine;
-        if self.stale {
-            self.stale = false;
-            words[cx::JUMP_TABLE / 8..cx::JUMP_TABLE / 8 + 4 * cx::JUMPS].fill(u64::MAX);
+        match &mut self.stale {
+            Stale::All => {
+                words[cx::JUMP_TABLE / 8..cx::JUMP_TABLE / 8 + 4 * cx::JUMPS].fill(u64::MAX);
+                self.stale = Stale::Some(Vec::new());
+            }
+            Stale::Some(list) => {
+                for ip in list.drain(..) {
+                    words[cx::jump(ip) / 8] = u64::MAX;
+                }
+            }
         }
         if words[cx::READ / 8] == 0 {
             cx::set_functions(words);
+            words[cx::UNLINKED / 8] = self.glue.unlinked as u64;
         }
-        stubs::entered(words, cpu, env.memory);
+        stubs::entered(words, env.memory);
         let tag = world << 32;
         words[cx::TAG / 8] = tag;
-        words[cx::EPOCH / 8] = epoch;
+        words[cx::EPOCH / 8] = boundary.epoch();
         words[cx::EXIT / 8] = 0;
         words[cx::UNSURE / 8] = 0;
-        let at = cx::JUMP_TABLE / 8 + 4 * (ip as usize & (cx::JUMPS - 1));
+        let at = cx::jump(ip) / 8;
         words[at] = tag | ip;
         words[at + 1] = code as u64;
         words[at + 2] = index;
@@ -613,6 +730,8 @@ impl Tier for Upper {
             words.add(cx::CPU / 8).write(cpu as u64);
             type Enter = unsafe extern "C" fn(*mut u64, *mut CpuState, u64, i64, usize) -> u64;
             let enter: Enter = std::mem::transmute(self.glue.enter);
+            words.add(cx::UPPER / 8).write(std::ptr::from_mut(self) as u64);
+            words.add(cx::BOUNDARY / 8).write(std::ptr::from_mut(boundary) as u64);
             let how = enter(words, cpu, index, before, code);
             cx::returned(words);
             how
@@ -644,7 +763,7 @@ impl Tier for Upper {
                     // SAFETY: an exit of a region that was alive a moment ago, and nothing has
                     // been dropped since.
                     let slot = unsafe { &*exit };
-                    Some((slot.region, slot.exit, world))
+                    Some((slot.region, slot.exit, words[cx::TAG / 8] >> 32))
                 };
                 Native::Ran
             }

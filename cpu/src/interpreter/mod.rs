@@ -20,20 +20,16 @@ use crate::tlb::Tlb;
 use crate::watch::{Watch, WatchHit};
 pub use handlers::Ways;
 use handlers::{Chain, FUEL, Target, run_chains};
-use tier::{Alone, Native, Place, Tier};
+use tier::{Alone, Boundary, Native, Place, Tier};
 
 /// Most operations in a block; bounds the depth of the handler chain.
 const MAX_BLOCK: usize = 64;
 /// Chains of dropped blocks kept before all links are given up.
 const MAX_RETIRED: usize = 4096;
-/// Bits for linear pages in which code was entered.
-const ENTERED: usize = 1 << 14;
 /// Entries of the table of contexts.
 const CONTEXTS: usize = 64;
 /// Blocks kept before all are dropped.
 const MAX_BLOCKS: usize = 1 << 17;
-/// Block entries remembered for reports.
-const TRAIL: usize = 32;
 
 struct Block {
     /// `None` when it is no more.
@@ -140,22 +136,16 @@ pub struct Interpreter {
     next_context: u64,
     /// Rises when a block is dropped: no way to any block holds then.
     epoch: u64,
-    /// Rises when translations from IP to memory may have changed: ways inside a page still hold.
-    translations: u64,
     /// The budget ends inside the block at hand: what is left is run one by one.
     is_short: bool,
     /// Chains of dropped blocks that links may still lead to.
     retired: Vec<Chain>,
-    /// One bit for each of the linear pages, modulo their number, in which code was entered.
-    entered: Box<[u64; ENTERED / 64]>,
     /// For decoding, to keep the allocation.
     scratch: Vec<Lowered>,
     seen_map: u64,
     seen_writes: u64,
     counters: Counters,
-    trail: [(u16, u64); TRAIL],
-    trail_at: usize,
-    exceptions: Vec<(u8, Option<u32>, u16, u64)>,
+    boundary: Boundary,
     tracer: Option<Tracer>,
     /// Linear addresses of the embedder's breakpoints, sorted. No block goes over one or begins at one.
     breakpoints: Vec<u64>,
@@ -200,17 +190,13 @@ impl Interpreter {
             contexts: vec![void; CONTEXTS].into_boxed_slice(),
             next_context: 1,
             epoch: 1,
-            translations: 1,
             is_short: false,
             retired: Vec::new(),
-            entered: Box::new([0; ENTERED / 64]),
             scratch: Vec::new(),
             seen_map: 0,
             seen_writes: 0,
             counters: Counters::default(),
-            trail: [(0, 0); TRAIL],
-            trail_at: 0,
-            exceptions: Vec::new(),
+            boundary: Boundary::default(),
             tracer: None,
             breakpoints: Vec::new(),
             passed: (0, u64::MAX),
@@ -219,7 +205,7 @@ impl Interpreter {
     /// What has been done so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.counters
+        Counters { interrupts: self.boundary.delivered(), ..self.counters }
     }
     /// TLB misses and flushes so far.
     #[must_use]
@@ -262,14 +248,12 @@ impl Interpreter {
     /// IP of the code that was entered, oldest first.
     #[must_use]
     pub fn trail(&self) -> Vec<(u16, u64)> {
-        let mut trail: Vec<_> = self.trail[self.trail_at..].to_vec();
-        trail.extend_from_slice(&self.trail[..self.trail_at]);
-        trail
+        self.boundary.trail()
     }
     /// The last exceptions delivered: vector, error code, CS and IP, oldest first.
     #[must_use]
     pub fn exceptions(&self) -> &[(u8, Option<u32>, u16, u64)] {
-        &self.exceptions
+        self.boundary.exceptions()
     }
 
     fn drop_all(&mut self, memory: &mut GuestMemory) {
@@ -378,15 +362,6 @@ impl Interpreter {
             }
             tier.overwritten(write, memory);
         }
-    }
-
-    fn has_entered(&self, linear: u64) -> bool {
-        let page = (linear / PAGE) as usize % ENTERED;
-        self.entered[page / 64] >> (page % 64) & 1 != 0
-    }
-    fn note_entry(&mut self, linear: u64) {
-        let page = (linear / PAGE) as usize % ENTERED;
-        self.entered[page / 64] |= 1 << (page % 64);
     }
 }
 
@@ -582,23 +557,10 @@ impl Interpreter {
     }
 
     fn deliver(&mut self, cpu: &mut CpuState, env: &mut Env<'_>, exception: Exception) {
-        self.counters.interrupts += 1;
-        if self.exceptions.len() >= 16 {
-            self.exceptions.remove(0);
-        }
-        self.exceptions.push((exception.vector, exception.error, cpu.segment(Seg::Cs).selector, cpu.rip));
         if let Some(t) = &mut self.tracer {
             t(cpu, env.memory, TraceEvent::Exception(exception));
         }
-        env.stepping = true;
-        interrupts::deliver(&mut Core { cpu, env }, exception);
-        env.stepping = false;
-        self.note(cpu);
-    }
-
-    fn note(&mut self, cpu: &CpuState) {
-        self.trail[self.trail_at] = (cpu.segment(Seg::Cs).selector, cpu.rip);
-        self.trail_at = (self.trail_at + 1) % TRAIL;
+        self.boundary.deliver(cpu, env, exception);
     }
 
     /// Looks at everything that can stand between two instructions.
@@ -607,17 +569,11 @@ impl Interpreter {
             if env.tlb.watches.has_hits() {
                 return Next::Return(Exit::Breakpoint);
             }
-            if env.flush_code {
-                env.flush_code = false;
-                match env.flushed_page.take() {
-                    Some(linear) if !self.has_entered(linear) => {}
-                    _ => self.translations += 1,
-                }
-            }
+            self.boundary.settle(env);
             if env.memory.map_epoch() != self.seen_map {
                 self.seen_map = env.memory.map_epoch();
                 env.tlb.flush();
-                self.translations += 1;
+                self.boundary.changed();
             }
             if env.memory.write_epoch() != self.seen_writes {
                 self.seen_writes = env.memory.write_epoch();
@@ -669,7 +625,6 @@ impl Interpreter {
     }
 
     fn external(&mut self, cpu: &mut CpuState, env: &mut Env<'_>, vector: u8) {
-        self.counters.interrupts += 1;
         if let Some(t) = &mut self.tracer {
             t(cpu, env.memory, TraceEvent::Interrupt(vector));
         }
@@ -677,7 +632,7 @@ impl Interpreter {
         env.stepping = true;
         interrupts::external(&mut Core { cpu, env }, vector);
         env.stepping = false;
-        self.note(cpu);
+        self.boundary.count(cpu);
     }
 
     /// Runs exactly one instruction, with all that can only be done that way: traps,
@@ -695,6 +650,10 @@ impl Interpreter {
         env.stepping = true;
         env.remaining -= 1;
         let ip = cpu.rip;
+        // The table of fetches learns the pages of this instruction, so they count as entered.
+        let linear = linear_ip(cpu, ip);
+        self.boundary.note_entry(linear);
+        self.boundary.note_entry(linear.wrapping_add(MAX_LENGTH as u64 - 1));
         let fetched = fetch_one(&mut Core { cpu, env }, ip);
         match fetched {
             Ok((lowered, f, second)) => {
@@ -862,8 +821,11 @@ impl Interpreter {
     fn run_native<T: Tier>(&mut self, tier: &mut T, native: u32, cpu: &mut CpuState, env: &mut Env<'_>) -> Native {
         // Native code does not look behind each helper: stores to code are the interpreter's.
         env.code_stores = false;
-        let ran = tier.run(native, self.translations, cpu, env);
+        let ran = tier.run(native, &mut self.boundary, cpu, env);
         env.code_stores = true;
+        if self.boundary.take_moved() {
+            self.set_context(cpu, env);
+        }
         if ran == Native::None {
             // That code is no more: the block is decoded anew.
             if let Ok(Some(index)) = self.block_at(tier, cpu, env) {
@@ -909,10 +871,10 @@ impl Interpreter {
         if !known || context.epoch != self.epoch {
             let (inside, across) = (self.next_context, self.next_context + 1);
             self.next_context += 2;
-            let (epoch, translations) = (self.epoch, self.translations);
+            let (epoch, translations) = (self.epoch, self.boundary.epoch());
             *context = Context { base, limit, mode, epoch, inside, translations, across };
-        } else if context.translations != self.translations {
-            context.translations = self.translations;
+        } else if context.translations != self.boundary.epoch() {
+            context.translations = self.boundary.epoch();
             context.across = self.next_context;
             self.next_context += 1;
         }
@@ -936,21 +898,25 @@ impl Interpreter {
         cpu: &mut CpuState,
         env: &mut Env<'_>,
     ) -> Result<Option<Target>, Fault> {
-        self.trail[self.trail_at] = (cpu.seg[Seg::Cs as usize].selector, cpu.rip);
-        self.trail_at = (self.trail_at + 1) % TRAIL;
+        self.boundary.note(cpu);
         let linear = cpu.seg[Seg::Cs as usize].base.wrapping_add(cpu.rip);
         let linear = Core { cpu, env }.wrap_linear(linear);
-        self.note_entry(linear);
-        if !T::ACTIVE
-            && let Some(page) = env.tlb.execute(linear, cpu.cpl == 3)
+        self.boundary.note_entry(linear);
+        if let Some(page) = env.tlb.execute(linear, cpu.cpl == 3)
             && let Some(target) = env.ways.renew(cpu.rip, page)
         {
+            if T::ACTIVE {
+                let cs = cpu.segment(Seg::Cs);
+                let offset = (linear % PAGE) as u16;
+                let place = Place { page, offset, mode: cpu.mode, limit: cs.limit, ip: cpu.rip, base: cs.base };
+                tier.entered(&place, None, self.boundary.epoch());
+            }
             return Ok(Some(target));
         }
         let Some(index) = self.block_at(tier, cpu, env)? else { return Ok(None) };
         if T::ACTIVE {
             let block = &self.blocks[index as usize];
-            tier.entered(&block.key, block.second, self.translations);
+            tier.entered(&block.key, block.second, self.boundary.epoch());
         }
         // Decoding may have dropped blocks.
         self.set_context(cpu, env);
@@ -959,7 +925,7 @@ impl Interpreter {
         let target = chain.target();
         let page = if block.second.is_none() { Some(block.key.page) } else { None };
         if page.is_none() {
-            self.note_entry(linear.wrapping_add(PAGE));
+            self.boundary.note_entry(linear.wrapping_add(PAGE));
         }
         env.ways.remember(cpu.rip, target, page);
         Ok(Some(target))
@@ -1007,7 +973,7 @@ impl Engine for Interpreter {
         if let Some(tlb) = &mut self.tlb {
             tlb.flush();
         }
-        self.translations += 1;
+        self.boundary.changed();
         self.epoch += 1;
         self.map.clear();
         self.blocks.clear();

@@ -29,7 +29,7 @@ pub(crate) mod stubs {
     pub(crate) fn link() -> u64 {
         0
     }
-    pub(crate) fn entered(_words: &mut [u64], _cpu: &cpu::state::CpuState, _memory: &cpu::memory::GuestMemory) {}
+    pub(crate) fn entered(_words: &mut [u64], _memory: &cpu::memory::GuestMemory) {}
     pub(crate) fn set_functions(_words: &mut [u64]) {}
     /// # Safety
     /// There are no conditions.

@@ -8,12 +8,14 @@
 #[cfg(doc)]
 use super::assembler::host;
 use crate::context::{self as cx, Cell, Op, Slot};
-use cpu::core::Env;
+use crate::tier::Upper;
+use cpu::core::{Env, Leave};
 use cpu::flags::{Cond, FlagsOf, LazyFlags, bits};
+use cpu::interpreter::tier::Boundary;
 use cpu::memory::{GuestMemory, PAGE};
 use cpu::micro::Direct;
 use cpu::semantics;
-use cpu::state::{Activity, CpuState, Seg, Segment, Shadow, Width};
+use cpu::state::{Activity, CpuState, Seg, Shadow, Width};
 use cpu::tlb::Tables;
 use std::mem::offset_of;
 
@@ -62,9 +64,9 @@ pub(crate) const INDIRECT: usize = 432;
 const SETTLE_FUNCTION: usize = 440;
 pub(crate) const LEAVE_DONE: usize = 448;
 pub(crate) const REVALIDATE: usize = 456;
-/// Mode, base and limit of CS, epochs of memory.
+/// Epochs of memory.
 const SEEN: usize = 464;
-const _: () = assert!(GROUPS + 8 * MAX_GROUPS <= ACCESS && SEEN + 40 <= cx::JUMP_TABLE);
+const _: () = assert!(GROUPS + 8 * MAX_GROUPS <= ACCESS && SEEN + 16 <= cx::UNLINKED);
 
 /// CF of the record is not the one in [`LazyFlags::cf`].
 pub(crate) const STALE_CARRY: u32 = 1 << 23;
@@ -103,7 +105,7 @@ struct Words {
     value: u64,
     offset: u64,
     between: [u64; (SEEN - OFFSET) / 8 - 1],
-    seen: [u64; 5],
+    seen: [u64; 2],
 }
 const _: () =
     assert!(offset_of!(Words, kind) == FLAGS && offset_of!(Words, offset) == OFFSET && offset_of!(Words, seen) == SEEN);
@@ -260,7 +262,7 @@ unsafe extern "sysv64" fn revalidate(words: *mut u64, cell: *mut Cell) -> u64 {
 }
 
 /// Whether there is nothing to look at between the instruction that has just ended its block and the next, so that
-/// native code may go on: all that the interpreter looks at, and the code segment and mode are those of before.
+/// native code may go on: all that the interpreter looks at, and there is native code for the mode and code segment.
 ///
 /// # Safety
 /// As for [`settle`].
@@ -270,15 +272,10 @@ unsafe extern "sysv64" fn goes_on(words: *mut u64) -> u64 {
         let core = cx::core(words.cast());
         let (cpu, env) = (core.cpu, core.env);
         let seen = &(*words.cast::<Words>()).seen;
-        let cs: &Segment = cpu.segment(Seg::Cs);
         // Behind STI with nothing to hold off: the next instruction, for which there is budget, ends the shadow.
         let ends_shadow = cpu.shadow == Shadow::Sti && !cpu.intr && !cpu.nmi_pending;
-        let goes_on = u64::from(cpu.mode.0) == seen[0]
-            && cs.base == seen[1]
-            && u64::from(cs.limit) == seen[2]
-            && env.memory.map_epoch() == seen[3]
-            && env.memory.write_epoch() == seen[4]
-            && !env.flush_code
+        let goes_on = env.memory.map_epoch() == seen[0]
+            && env.memory.write_epoch() == seen[1]
             && env.remaining > 0
             && (cpu.shadow == Shadow::None || ends_shadow)
             && cpu.activity == Activity::Running
@@ -287,19 +284,65 @@ unsafe extern "sysv64" fn goes_on(words: *mut u64) -> u64 {
             && !(cpu.intr && cpu.flag(bits::IF))
             && !cpu::helpers::debug::needs_stepping(cpu)
             && !env.memory.has_code_writes()
-            && !env.bus.attention();
-        if goes_on {
-            cpu.shadow = Shadow::None;
+            && !env.bus.attention()
+            && !env.tlb.has_watch_hits();
+        if !goes_on {
+            return 0;
         }
-        u64::from(goes_on)
+        let Some(world) = (**words.add(cx::UPPER / 8).cast::<*mut Upper>()).find_world(cpu) else { return 0 };
+        let boundary = &mut **words.add(cx::BOUNDARY / 8).cast::<*mut Boundary>();
+        boundary.settle(env);
+        let (tag, epoch) = (world << 32, boundary.epoch());
+        if (tag, epoch) != (*words.add(cx::TAG / 8), *words.add(cx::EPOCH / 8)) {
+            *words.add(cx::TAG / 8) = tag;
+            *words.add(cx::EPOCH / 8) = epoch;
+            boundary.set_moved();
+        }
+        cpu.shadow = Shadow::None;
+        1
+    }
+}
+
+/// An instruction was left. Exceptions are delivered here. 0: native code may go on; else how it returns.
+///
+/// # Safety
+/// As for [`settle`].
+unsafe extern "sysv64" fn caught(words: *mut u64) -> u64 {
+    // SAFETY: the caller's words.
+    unsafe {
+        let core = cx::core(words.cast());
+        let Leave::Exception(exception) = core.env.leave else { return cx::LEFT };
+        cx::end_vectors(words.cast());
+        let boundary = &mut **words.add(cx::BOUNDARY / 8).cast::<*mut Boundary>();
+        boundary.deliver(core.cpu, core.env, exception);
+        core.env.leave = Leave::Again;
+        if goes_on(words) != 0 { 0 } else { cx::LEFT }
+    }
+}
+
+/// Finds native code for quick code; 0: there is none, or it is for the interpreter to find it. Else the address of its
+/// entry in the table of jumps.
+///
+/// # Safety
+/// `words` are those of a run; no reference to its state is held. `exit` is null or an exit of the region that is
+/// being run.
+unsafe extern "sysv64" fn seek(words: *mut u64, ip: u64, exit: *const Slot, is_unsure: u64) -> u64 {
+    // SAFETY: the caller's words and exit.
+    unsafe {
+        let upper = &mut **words.add(cx::UPPER / 8).cast::<*mut Upper>();
+        let boundary = &mut **words.add(cx::BOUNDARY / 8).cast::<*mut Boundary>();
+        let exit = (!exit.is_null()).then(|| ((*exit).region, (*exit).exit));
+        match upper.seek(ip, exit, is_unsure != 0, boundary, &mut cx::core(words.cast())) {
+            // The stubs count from the words.
+            Some(at) => words as u64 + (at - cx::JUMP_TABLE) as u64,
+            None => 0,
+        }
     }
 }
 
 /// What [`goes_on`] compares with, as it is when native code is entered.
-pub(crate) fn entered(words: &mut [u64], cpu: &CpuState, memory: &GuestMemory) {
-    let cs = cpu.segment(Seg::Cs);
-    let seen = [u64::from(cpu.mode.0), cs.base, u64::from(cs.limit), memory.map_epoch(), memory.write_epoch()];
-    words[SEEN / 8..SEEN / 8 + 5].copy_from_slice(&seen);
+pub(crate) fn entered(words: &mut [u64], memory: &GuestMemory) {
+    words[SEEN / 8..SEEN / 8 + 2].copy_from_slice(&[memory.map_epoch(), memory.write_epoch()]);
 }
 
 /// # Safety
@@ -421,10 +464,13 @@ stub!(access_stub,
      ret
      2:
      add rsp, 8
-     mov eax, {left}",
+     mov rdi, r14
+     call {caught}
+     test rax, rax
+     jz {resume}",
     pop!(),
     "ret";
-    g = const GPR, r11 = const SAVED_R11, left = const cx::LEFT, f = sym access, saved = const SAVED,
+    g = const GPR, r11 = const SAVED_R11, caught = sym caught, resume = sym resume_stub, f = sym access, saved = const SAVED,
     half = const offset_of!(CpuState, tlb_half), mask = const 2 * Tables::HALF - 1, read = const Tables::READ,
     write = const Tables::WRITE, read_generation = const Tables::READ_GENERATION,
     write_generation = const Tables::WRITE_GENERATION
@@ -448,10 +494,14 @@ stub!(one_stub,
     "ret
      2:
      add rsp, 8
-     mov eax, {left}",
+     mov rdi, r14
+     call {caught}
+     test rax, rax
+     jz {resume}",
     pop!(),
     "ret";
-    g = const GPR, env = const cx::ENV, remaining = const REMAINING, left = const cx::LEFT, f = sym one
+    g = const GPR, env = const cx::ENV, remaining = const REMAINING, caught = sym caught, resume = sym resume_stub,
+    f = sym one
 );
 // R9: condition; whether it holds.
 stub!(cond_stub,
@@ -518,38 +568,58 @@ stub!(leave_stub,
     "ret";
     g = const GPR, rip = const RIP, env = const cx::ENV, remaining = const REMAINING, exit = const cx::EXIT
 );
-// The same, because a target may not be mapped any more. R8: the exit, 0 when there is none.
+// A target is looked for that may not be mapped any more. R8: the exit, 0 when there is none.
 stub!(leave_unsure_stub,
     flush!(),
     "mov [rbp + {rip}], r10
      mov rcx, [r14 + {env}]
      mov [rcx + {remaining}], r9
-     mov [r14 + {exit}], r8
+     mov r15, r9
+     mov r12, r8
+     mov rdi, r14
+     mov rsi, r10
+     mov rdx, r8
+     mov ecx, 1
+     call {seek}
+     test rax, rax
+     jnz {found}
+     mov [r14 + {exit}], r12
      mov qword ptr [r14 + {unsure}], 1
      mov eax, {indirect}",
     pop!(),
     "ret";
     g = const GPR, rip = const RIP, env = const cx::ENV, remaining = const REMAINING, exit = const cx::EXIT,
-    unsure = const cx::UNSURE, indirect = const cx::INDIRECT
+    unsure = const cx::UNSURE, indirect = const cx::INDIRECT, seek = sym seek, found = sym found_stub
+);
+// All is in memory. RAX: an entry of the table of jumps for the IP in memory.
+stub!(found_stub,
+    "mov r9, rax
+     mov r8, [rbp + {rip}]",
+    reload!(),
+    reload_rest!(),
+    "jmp {enter}";
+    g = const GPR, rip = const RIP, enter = sym enter_stub
+);
+// All is in memory: goes on there.
+stub!(resume_stub,
+    "mov r8, [rbp + {rip}]
+     mov rax, [r14 + {env}]
+     mov r15, [rax + {remaining}]",
+    reload!(),
+    reload_rest!(),
+    "jmp {indirect}";
+    g = const GPR, rip = const RIP, env = const cx::ENV, remaining = const REMAINING, indirect = sym indirect_stub
 );
 // Behind an instruction that has completed all by itself.
 stub!(leave_slow_stub,
     "mov rdi, r14
      call {f}
      test rax, rax
-     jz 2f
-     mov r8, [rbp + {rip}]
-     mov rax, [r14 + {env}]
-     mov r15, [rax + {remaining}]",
-    reload!(),
-    reload_rest!(),
-    "jmp {indirect}
-     2:
+     jnz {resume}
      mov eax, {slow}",
     pop!(),
     "ret";
-    g = const GPR, slow = const cx::SLOW, f = sym goes_on, rip = const RIP, env = const cx::ENV,
-    remaining = const REMAINING, indirect = sym indirect_stub
+    slow = const cx::SLOW, f = sym goes_on, resume = sym resume_stub
 );
 // The same, to the IP in memory.
 stub!(leave_done_stub,
@@ -569,9 +639,22 @@ stub!(link_stub,
      call [r14 + {settle}]
      mov r8, r12
      2:
-     mov [r14 + {exit}], r8
      mov rax, [r8 + {ip}]
      mov [rbp + {rip}], rax
+     mov rcx, [r8 + {code}]
+     cmp rcx, [r14 + {unlinked}]
+     jne 3f
+     mov r12, r8
+     mov rdi, r14
+     mov rsi, rax
+     mov rdx, r8
+     xor ecx, ecx
+     call {seek}
+     test rax, rax
+     jnz {found}
+     mov r8, r12
+     3:
+     mov [r14 + {exit}], r8
      mov rdi, r14
      mov rsi, rbp
      mov rdx, [r8 + {number}]
@@ -580,13 +663,16 @@ stub!(link_stub,
     pop!(),
     "jmp rax";
     g = const GPR, flags = const FLAGS, settle = const SETTLE_FUNCTION, exit = const cx::EXIT, rip = const RIP,
-    ip = const offset_of!(Slot, ip), number = const offset_of!(Slot, number), code = const offset_of!(Slot, code)
+    ip = const offset_of!(Slot, ip), number = const offset_of!(Slot, number), code = const offset_of!(Slot, code),
+    unlinked = const cx::UNLINKED, seek = sym seek, found = sym found_stub
 );
 // R8: the target.
 stub!(indirect_stub,
     "mov r10, [r14 + {tag}]
      or r10, r8
      mov r9d, r8d
+     shr r9d, {fold}
+     xor r9d, r8d
      and r9d, {mask}
      shl r9d, 5
      add r9, r14
@@ -596,8 +682,48 @@ stub!(indirect_stub,
      mov r10, [r10]
      cmp r10, [r14 + {epoch}]
      jne 4f
-     6:
      mov r10, [r9 + {table} + 16]
+     cmp r10, 0xffff
+     jbe {enter}
+     jmp r10
+     3:",
+    flush!(),
+    "mov [rbp + {rip}], r8
+     mov rdi, r14
+     mov rsi, r8
+     xor edx, edx
+     xor ecx, ecx
+     call {seek}
+     test rax, rax
+     jnz {found}
+     mov rcx, [r14 + {env}]
+     mov [rcx + {remaining}], r15
+     mov qword ptr [r14 + {exit}], 0
+     mov eax, {indirect}",
+    pop!(),
+    "ret
+     4:
+     push r9
+     sub rsp, 8
+     mov r9, [r9 + {table} + 24]
+     call {revalidate}
+     add rsp, 8
+     pop r9
+     test r10, r10
+     jnz {enter}
+     mov r10, r8
+     mov r9, r15
+     xor r8d, r8d
+     jmp {leave_unsure}";
+    g = const GPR, tag = const cx::TAG, mask = const cx::JUMPS - 1, fold = const cx::JUMP_FOLD,
+    table = const cx::JUMP_TABLE, epoch = const cx::EPOCH, rip = const RIP, env = const cx::ENV,
+    remaining = const REMAINING, exit = const cx::EXIT, indirect = const cx::INDIRECT, seek = sym seek,
+    found = sym found_stub, enter = sym enter_stub, leave_unsure = sym leave_unsure_stub,
+    revalidate = sym revalidate_stub
+);
+// R8: the target, R9: its entry of the table of jumps, which is valid.
+stub!(enter_stub,
+    "mov r10, [r9 + {table} + 16]
      cmp r10, 0xffff
      jbe 2f
      jmp r10
@@ -617,29 +743,9 @@ stub!(indirect_stub,
      mov rcx, r15
      mov rax, r12",
     pop!(),
-    "jmp rax
-     3:
-     mov r10, r8
-     mov r9, r15
-     mov r8d, {indirect}
-     jmp {leave}
-     4:
-     push r9
-     sub rsp, 8
-     mov r9, [r9 + {table} + 24]
-     call {revalidate}
-     add rsp, 8
-     pop r9
-     test r10, r10
-     jnz 6b
-     mov r10, r8
-     mov r9, r15
-     xor r8d, r8d
-     jmp {leave_unsure}";
-    g = const GPR, tag = const cx::TAG, mask = const cx::JUMPS - 1, table = const cx::JUMP_TABLE,
-    epoch = const cx::EPOCH, rip = const RIP, flags = const FLAGS, settle = const SETTLE_FUNCTION,
-    indirect = const cx::INDIRECT, leave = sym leave_stub, leave_unsure = sym leave_unsure_stub,
-    revalidate = sym revalidate_stub
+    "jmp rax";
+    g = const GPR, table = const cx::JUMP_TABLE, rip = const RIP, flags = const FLAGS,
+    settle = const SETTLE_FUNCTION
 );
 
 /// Where an exit leads that does not lead to quick code.
