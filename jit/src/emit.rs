@@ -1925,6 +1925,7 @@ impl Micro for Emitter<'_> {
                     rec.over = Some(self.overflow_of(&rec));
                 }
                 rec.cf = Some(cf);
+                rec.carry_stays = false;
                 self.path.left = None;
                 self.path.flags = Flags::Values(rec);
             }
@@ -1948,6 +1949,7 @@ impl Micro for Emitter<'_> {
             (V::C(0), _) => {}
             (V::C(_), Flags::Values(mut rec)) => {
                 rec.cf = Some(V::B(self.bit(cf)));
+                rec.carry_stays = false;
                 rec.over = Some(V::B(self.bit(of)));
                 self.path.left = None;
                 self.path.flags = Flags::Values(rec);

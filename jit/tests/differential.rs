@@ -20,6 +20,8 @@ const CODE: u64 = 0x4000;
 const IDT: u64 = 0x1000;
 const GDT: u64 = 0x1800;
 const HANDLER: u64 = 0x2000;
+const TSS: u64 = 0x3000;
+const STACK_0: u64 = 0x3f00;
 const PAGES: u64 = 0x10_000;
 
 struct Nobody;
@@ -78,7 +80,7 @@ fn operand(r: &mut Random, reg: u8, wide: bool) -> Vec<u8> {
     }
 }
 
-fn instruction(r: &mut Random, wide: bool, here: usize, length: usize) -> Vec<u8> {
+fn instruction(r: &mut Random, wide: bool, vectors: bool, here: usize, length: usize) -> Vec<u8> {
     let mut v = Vec::new();
     if r.below(8) == 0 {
         v.push(0x66);
@@ -92,7 +94,7 @@ fn instruction(r: &mut Random, wide: bool, here: usize, length: usize) -> Vec<u8
         v.extend(&value.to_le_bytes()[..if small { 2 } else { 4 }]);
     };
     let reg = r.byte() & 7;
-    match r.below(50) {
+    match r.below(if vectors { 50 } else { 46 }) {
         46..=49 => {
             // SSE2, with and without prefixes.
             v.clear();
@@ -230,7 +232,7 @@ fn instruction(r: &mut Random, wide: bool, here: usize, length: usize) -> Vec<u8
                 v.extend(&back.to_le_bytes()[..if wide { 4 } else { 2 }]);
             }
         }
-        _ => match r.below(8) {
+        _ => match r.below(10) {
             0 => v.extend([0xe4, r.byte()]),
             1 => v.push(r.pick(&[0xfa, 0xfb])),
             2 => v.extend([0x0f, 0x31]),
@@ -243,6 +245,7 @@ fn instruction(r: &mut Random, wide: bool, here: usize, length: usize) -> Vec<u8
                 v.extend((CODE as u32 + r.below(length as u64) as u32).to_le_bytes());
                 v.push(r.pick(&[0x90, 0x40, 0xf8, 0x48, 0x91]));
             }
+            7 | 8 if wide => v.extend([0xcd, 0x30]),
             _ => v.push(0x60 | r.byte() & 1),
         },
     }
@@ -258,6 +261,9 @@ struct Case {
 fn case(r: &mut Random) -> Case {
     let kind = r.below(4);
     let wide = kind != 3;
+    let user = wide && r.below(2) == 0;
+    // Code without SSE is another translator's.
+    let vectors = r.below(2) == 0;
     let mut memory = vec![0; RAM as usize];
     for chunk in memory[0x8000..0xd000].chunks_exact_mut(8) {
         chunk.copy_from_slice(&r.next().to_le_bytes());
@@ -266,7 +272,7 @@ fn case(r: &mut Random) -> Case {
     let mut code = Vec::new();
     while code.len() < length {
         let here = code.len();
-        code.extend(instruction(r, wide, here, length));
+        code.extend(instruction(r, wide, vectors, here, length));
     }
     code.push(0xf4);
     // Now and then the program lies across a page boundary.
@@ -287,15 +293,18 @@ fn case(r: &mut Random) -> Case {
         }
         let attributes = match (wide, seg) {
             (false, _) => Attributes::REAL_DATA,
-            (_, Seg::Cs) => Attributes(0xc9b),
-            _ => Attributes(0xc93),
+            (_, Seg::Cs) => Attributes(if user { 0xcfb } else { 0xc9b }),
+            _ => Attributes(if user { 0xcf3 } else { 0xc93 }),
         };
         let selector = if !wide {
             0
-        } else if seg == Seg::Cs {
-            8
         } else {
-            16
+            match (seg, user) {
+                (Seg::Cs, false) => 8,
+                (_, false) => 16,
+                (Seg::Cs, true) => 0x1b,
+                (_, true) => 0x23,
+            }
         };
         cpu.seg[seg as usize] = Segment::new(selector, base, limit, attributes, true);
     }
@@ -306,20 +315,35 @@ fn case(r: &mut Random) -> Case {
             let at = (IDT + 8 * vector) as usize;
             let handler = HANDLER + if matches!(vector, 8 | 10..=14 | 17) { 0x40 } else { 0 };
             memory[at..at + 2].copy_from_slice(&(handler as u16).to_le_bytes());
-            memory[at + 2..at + 8].copy_from_slice(&[8, 0, 0, 0x8e, 0, 0]);
+            memory[at + 2..at + 8].copy_from_slice(&[8, 0, 0, 0xee, 0, 0]);
         }
-        for (n, d) in [(1usize, 0x00cf_9b00_0000_ffffu64), (2, 0x00cf_9300_0000_ffff)] {
+        let descriptors: [u64; 4] =
+            [0x00cf_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0x00cf_fb00_0000_ffff, 0x00cf_f300_0000_ffff];
+        for (n, d) in (1usize..).zip(descriptors) {
             memory[GDT as usize + 8 * n..GDT as usize + 8 * n + 8].copy_from_slice(&d.to_le_bytes());
         }
         // inc dword [0xf000]; inc dword [esp]; iretd
         let plain = [0x2e, 0xff, 0x05, 0, 0xf0, 0, 0, 0xff, 0x04, 0x24, 0xcf];
         let plain = if r.below(2) == 0 { &plain[7..] } else { &plain[1..] };
+        // Loads CR3; or maps a page, or not any more, and says so.
+        let first: &[u8] = match r.below(if kind >= 1 { 4 } else { 2 }) {
+            0 | 1 => &[],
+            2 => &[0x50, 0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8, 0x58],
+            _ => &[0x80, 0x35, 0x24, 0x10, 0x01, 0x00, 0x01, 0x0f, 0x01, 0x3d, 0x00, 0x90, 0x00, 0x00],
+        };
+        let plain = &[first, plain].concat()[..];
         memory[HANDLER as usize..HANDLER as usize + plain.len()].copy_from_slice(plain);
         // add esp, 4 first.
         memory[HANDLER as usize + 0x40..HANDLER as usize + 0x43].copy_from_slice(&[0x83, 0xc4, 4]);
         memory[HANDLER as usize + 0x43..HANDLER as usize + 0x43 + plain.len()].copy_from_slice(plain);
         cpu.idtr = Table { base: IDT, limit: 0x7ff };
-        cpu.gdtr = Table { base: GDT, limit: 0x17 };
+        cpu.gdtr = Table { base: GDT, limit: 0x27 };
+        if user {
+            memory[TSS as usize + 4..TSS as usize + 8].copy_from_slice(&(STACK_0 as u32).to_le_bytes());
+            memory[TSS as usize + 8] = 16;
+            cpu.tr = Segment::new(0x28, TSS, 0x67, Attributes(0x8b), true);
+            cpu.cpl = 3;
+        }
     }
     if kind >= 1 && wide {
         // Identical pages, a few of them missing or read-only.
@@ -396,7 +420,23 @@ struct Outcome {
     memory: u64,
 }
 
-fn run(engine: &mut dyn Engine, case: &Case, cuts: &[u64]) -> (Outcome, Vec<u8>) {
+/// Where a run is interrupted: after so many instructions more; whether the interrupt line rises there.
+type Cut = (u64, bool);
+
+/// The same interrupts without the other cuts.
+fn only_interrupts(cuts: &[Cut]) -> Vec<Cut> {
+    let mut all = Vec::new();
+    let mut sum = 0;
+    for &(cut, interrupts) in cuts {
+        sum += cut;
+        if interrupts {
+            all.push((std::mem::take(&mut sum), true));
+        }
+    }
+    all
+}
+
+fn run(engine: &mut dyn Engine, case: &Case, cuts: &[Cut]) -> (Outcome, Vec<u8>) {
     let mut memory = GuestMemory::new(RAM, 0, 0).unwrap();
     let ram = memory.ram();
     memory.map(0, 0xa_0000, ram, 0, false);
@@ -405,7 +445,7 @@ fn run(engine: &mut dyn Engine, case: &Case, cuts: &[u64]) -> (Outcome, Vec<u8>)
     engine.forget();
     let mut left = case.total;
     let mut exits = Vec::new();
-    for &cut in cuts.iter().chain(&[u64::MAX]) {
+    for &(cut, interrupts) in cuts.iter().chain(&[(u64::MAX, false)]) {
         let budget = cut.min(left);
         if budget == 0 {
             break;
@@ -417,6 +457,7 @@ fn run(engine: &mut dyn Engine, case: &Case, cuts: &[u64]) -> (Outcome, Vec<u8>)
             break;
         }
         assert_eq!(done, budget);
+        cpu.intr |= interrupts;
     }
     cpu.lazy.settle();
     let mut bytes = vec![0; 0xa_0000];
@@ -446,8 +487,10 @@ fn random_programs_run_as_on_the_interpreter() {
         let mut r = Random(n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         r.next();
         let case = case(&mut r);
-        let cuts: Vec<u64> = (0..r.below(12)).map(|_| 1 + r.below(60)).collect();
-        let (want, _) = run(&mut interpreter, &case, &[]);
+        let interrupts = case.cpu.cr0 & cr0::PE != 0 && r.below(2) == 0;
+        let cuts: Vec<Cut> = (0..r.below(12)).map(|_| (1 + r.below(60), interrupts && r.below(2) == 0)).collect();
+        let plain = only_interrupts(&cuts);
+        let (want, _) = run(&mut interpreter, &case, &plain);
         let (got, _) = run(&mut translator, &case, &cuts);
         instructions += case.total;
         // Code that is fetched from a device depends on when that is, and so on the cuts.
@@ -457,11 +500,11 @@ fn random_programs_run_as_on_the_interpreter() {
             while low + 1 < high {
                 let middle = (low + high) / 2;
                 let short = Case { memory: case.memory.clone(), cpu: case.cpu.clone(), total: middle };
-                let same = run(&mut interpreter, &short, &[]).0 == run(&mut translator, &short, &cuts).0;
+                let same = run(&mut interpreter, &short, &plain).0 == run(&mut translator, &short, &cuts).0;
                 if same { low = middle } else { high = middle }
             }
             let short = Case { memory: case.memory.clone(), cpu: case.cpu.clone(), total: high };
-            let (want, expected) = run(&mut interpreter, &short, &[]);
+            let (want, expected) = run(&mut interpreter, &short, &plain);
             let (got, bytes) = run(&mut translator, &short, &cuts);
             let before = Case { memory: case.memory.clone(), cpu: case.cpu.clone(), total: high.max(2) - 1 };
             let mut memory = GuestMemory::new(RAM, 0, 0).unwrap();
