@@ -18,12 +18,12 @@ struct Entry {
 const EMPTY: Entry = Entry { tag: u64::MAX, page: HostPage::NOWHERE };
 
 /// Words at the start of [`Tables`] that the tables leave to an engine.
-pub const ENGINE_WORDS: usize = 64 + 4 * 4096;
+pub const ENGINE_WORDS: usize = 128 + 4 * 4096;
 
 /// The tables themselves, laid out for native code that reads them: the words of the engine, the
 /// two generations, the entries for reading, the entries for writing. An entry is a tag (linear
 /// page address | generation) and the address of the host page.
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct Tables {
     /// For the engine that owns the TLB; their address does not change while it lives.
     pub engine: [u64; ENGINE_WORDS],

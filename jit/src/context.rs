@@ -50,7 +50,7 @@ pub(crate) const BOUNDARY: usize = 488;
 /// Where exits lead that lead nowhere yet.
 pub(crate) const UNLINKED: usize = 480;
 /// The table of jumps: key, code, number of the entry, validity word of its page.
-pub(crate) const JUMP_TABLE: usize = 512;
+pub(crate) const JUMP_TABLE: usize = 1024;
 /// Its entries.
 pub(crate) const JUMPS: usize = 4096;
 /// By how many bits an IP is shifted for what it is mixed with, for functions that begin at round addresses.
@@ -187,6 +187,29 @@ pub(crate) unsafe fn end_vectors(words: *mut Words) {
         if std::mem::take(&mut (*words).vectors) == host::ALL_VECTORS {
             host::end_floats(&mut (*(*words).cpu).mxcsr);
         }
+    }
+}
+/// Whether the host has the guest's MXCSR.
+///
+/// # Safety
+/// As for [`core`].
+#[cfg(target_arch = "x86_64")]
+pub(crate) unsafe fn has_floats(words: *mut Words) -> bool {
+    // SAFETY: as for `read`.
+    unsafe { (*words).vectors == host::ALL_VECTORS }
+}
+/// Sees to it that it has, if it may.
+///
+/// # Safety
+/// As for [`core`].
+#[cfg(target_arch = "x86_64")]
+pub(crate) unsafe fn begin_floats(words: *mut Words) -> bool {
+    // SAFETY: as for `read`.
+    unsafe {
+        if (*words).vectors != host::ALL_VECTORS {
+            (*words).vectors = host::begin_floats((*(*words).cpu).mxcsr);
+        }
+        (*words).vectors == host::ALL_VECTORS
     }
 }
 /// Completes the state when native code has returned.

@@ -859,6 +859,8 @@ impl<'a> Emitter<'a> {
                 None if sse::is_native(&step.insn) => sse::emit(self, &step.insn),
                 None => self.call_helper(&self.ops[n][at]),
             }
+            // As [`Plan`] has it, whatever the prefix means.
+            self.path.consumed |= step.insn.rep != Rep::No;
         }
         if block.slow_end {
             // The helper has completed everything, the budget included.

@@ -4,7 +4,7 @@
 //! together, `emit` turns it into Cranelift's intermediate representation by running the one set
 //! of instruction semantics on values to come, `compile` makes host code of that, on a thread of
 //! its own where there is a second processor. Whatever the emitter has no words for is a call of
-//! the function that the interpreter calls as well. On x86-64 `quick` makes host code of 32-bit integer
+//! the function that the interpreter calls as well. On x86-64 `quick` makes host code of flat 32-bit
 //! code in one pass instead. Nothing that the guest can see depends on which tier runs what.
 //!
 //! It exists on Linux and macOS; elsewhere the crate is empty. `host` and `memory` know what the host is.

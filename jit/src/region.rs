@@ -1,5 +1,6 @@
 //! What is translated together: blocks that reach one another by direct jumps.
 
+use crate::quick;
 use crate::sse;
 use crate::survey::{ALL, Span, Survey, Surveyor};
 use cpu::core::Env;
@@ -97,6 +98,8 @@ pub(crate) struct Region {
     pub(crate) bytes: Vec<(HostPage, u16, u16)>,
     /// Number of instructions.
     pub(crate) instructions: usize,
+    /// It is for the quick translator, and surveyed so.
+    pub(crate) is_quick: bool,
 }
 
 impl Region {
@@ -260,6 +263,7 @@ pub(crate) fn explore(
         return None;
     }
     let Explorer { pages, .. } = x;
+    let is_quick = quick::takes(place.mode, place.base);
     // Cut into blocks at the leaders.
     let mut blocks: Vec<Block> = Vec::new();
     let mut index: BTreeMap<u64, usize> = BTreeMap::new();
@@ -303,7 +307,7 @@ pub(crate) fn explore(
         }
         index.insert(start, blocks.len());
         ends.push((ip, last));
-        let (steps, spans) = steps(&insns, place.mode);
+        let (steps, spans) = steps(&insns, place.mode, is_quick);
         blocks.push(Block {
             ip: start,
             steps,
@@ -355,6 +359,7 @@ pub(crate) fn explore(
         pages,
         bytes,
         instructions: blocks.iter().map(|b| b.steps.len()).sum(),
+        is_quick,
     };
     let mut number = vec![usize::MAX; blocks.len()];
     for (n, &old) in order.iter().enumerate() {
@@ -389,9 +394,9 @@ pub(crate) fn explore(
     Some(region)
 }
 
-fn steps(insns: &[Insn], mode: Mode) -> (Vec<Step>, Vec<Span>) {
+fn steps(insns: &[Insn], mode: Mode, is_quick: bool) -> (Vec<Step>, Vec<Span>) {
     let n = insns.len();
-    let mut surveyor = Surveyor::new(mode);
+    let mut surveyor = Surveyor::new(mode, is_quick);
     let steps = insns
         .iter()
         .enumerate()

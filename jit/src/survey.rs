@@ -1,5 +1,6 @@
 //! What an instruction reads, writes and may do, found by running its semantics on nothing.
 
+use crate::quick;
 use crate::sse;
 use cpu::core::Fault;
 use cpu::flags::{Cond, FlagsOf};
@@ -88,6 +89,8 @@ type Key = (Known, Known, u8, u32);
 /// values are what is known about them.
 pub(crate) struct Surveyor {
     mode: Mode,
+    /// For the quick translator.
+    quick: bool,
     survey: Survey,
     registers: [Known; 8],
     unknowns: u32,
@@ -100,9 +103,10 @@ pub(crate) struct Surveyor {
 }
 
 impl Surveyor {
-    pub(crate) fn new(mode: Mode) -> Surveyor {
+    pub(crate) fn new(mode: Mode, quick: bool) -> Surveyor {
         let mut s = Surveyor {
             mode,
+            quick,
             survey: NOTHING,
             registers: [U; 8],
             unknowns: 0,
@@ -133,7 +137,8 @@ impl Surveyor {
             Some(run) => {
                 let _ = run(self, i);
             }
-            None if sse::is_native(i) => {
+            None if self.quick && quick::survey(self, i) => {}
+            None if !self.quick && sse::is_native(i) => {
                 sse::survey(self, i);
             }
             None => {

@@ -492,16 +492,16 @@ impl Upper {
         let unit = Arc::new(Unit { region, ops, slots: addresses, cells });
         let state = State { unit: unit.clone(), slots, numbers: Vec::new(), segment: usize::MAX, incoming: Vec::new() };
         self.regions.insert(id, state);
-        if !self.translate_quickly(id, &unit) {
+        if !unit.region.is_quick {
             self.workshop.send(Work::Translate(id, unit));
+        } else if !self.translate_quickly(id, &unit) {
+            let (segment, free, time) = (usize::MAX, usize::MAX, Duration::ZERO);
+            self.done.push(Ready { id, code: None, bytes: 0, segment, free, time });
         }
     }
 
-    /// Makes quick code of a region, if it is one for that.
+    /// Makes quick code of a region, if that succeeds.
     fn translate_quickly(&mut self, id: u32, unit: &Unit) -> bool {
-        if !quick::is_for(&unit.region) {
-            return false;
-        }
         let parts = quick::Parts { region: &unit.region, ops: &unit.ops, slots: &unit.slots, cells: &unit.cells };
         let Some(made) = quick::translate(&parts) else { return false };
         let Some((at, segment, dropped)) = self.space.place(&made.code) else { return false };
@@ -657,7 +657,7 @@ impl Tier for Upper {
         let epoch = self.at;
         let start = Instant::now();
         if let Some(region) = explore(place, known, self.threshold == 1, cpu, env) {
-            if self.threshold > 1 && !quick::is_for(&region) && !is_ready {
+            if self.threshold > 1 && !region.is_quick && !is_ready {
                 // The code generator takes its time.
                 if self.warm.len() >= MAX_CELLS {
                     self.warm.clear();

@@ -96,28 +96,7 @@ fn instruction(r: &mut Random, wide: bool, vectors: bool, here: usize, length: u
     let reg = r.byte() & 7;
     match r.below(if vectors { 50 } else { 46 }) {
         46..=49 => {
-            // SSE2, with and without prefixes.
-            v.clear();
-            let prefix = r.pick(&[0, 0x66, 0xf2, 0xf3]);
-            if prefix != 0 {
-                v.push(prefix);
-            }
-            let op = match r.below(4) {
-                0 => r.pick(&[0x51, 0x54, 0x55, 0x56, 0x57, 0x58, 0x59, 0x5a, 0x5b, 0x5c, 0x5e, 0x2a, 0x2c, 0x2d]),
-                1 => r.pick(&[0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x28, 0x29, 0x2e, 0x2f, 0x5d, 0x5f]),
-                2 => 0x60 + r.below(0xa0) as u8,
-                _ => {
-                    r.pick(&[0x6e, 0x7e, 0xd6, 0x6f, 0x7f, 0x50, 0xd7, 0xc2, 0xc6, 0x70, 0x71, 0x72, 0x73, 0xe7, 0xfa])
-                }
-            };
-            // Jumps, system instructions and the like have their own place.
-            let op = if matches!(op, 0x77..=0x7b | 0x80..=0xc1 | 0xc3 | 0xc7..=0xcf | 0xff) { 0xef } else { op };
-            v.extend([0x0f, op]);
-            let reg = if matches!(op, 0x71..=0x73) { r.pick(&[2, 4, 6]) } else { reg };
-            v.extend(operand(r, reg, wide));
-            if matches!(op, 0x70..=0x73 | 0xc2 | 0xc4..=0xc6) {
-                v.push(r.byte() & if op == 0xc2 { 7 } else { 0xff });
-            }
+            v = vector_instruction(r, wide);
         }
         0..=9 => {
             v.push((r.byte() & 7) << 3 | r.byte() & 3);
@@ -252,27 +231,133 @@ fn instruction(r: &mut Random, wide: bool, vectors: bool, here: usize, length: u
     v
 }
 
+/// SSE2, with and without prefixes.
+fn vector_instruction(r: &mut Random, wide: bool) -> Vec<u8> {
+    let mut v = Vec::new();
+    let reg = r.byte() & 7;
+    let prefix = r.pick(&[0, 0x66, 0xf2, 0xf3]);
+    if prefix != 0 {
+        v.push(prefix);
+    }
+    let op = match r.below(4) {
+        0 => r.pick(&[0x51, 0x54, 0x55, 0x56, 0x57, 0x58, 0x59, 0x5a, 0x5b, 0x5c, 0x5e, 0x2a, 0x2c, 0x2d]),
+        1 => r.pick(&[0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x28, 0x29, 0x2e, 0x2f, 0x5d, 0x5f]),
+        2 => 0x60 + r.below(0xa0) as u8,
+        _ => r.pick(&[0x6e, 0x7e, 0xd6, 0x6f, 0x7f, 0x50, 0xd7, 0xc2, 0xc6, 0x70, 0x71, 0x72, 0x73, 0xe7, 0xfa]),
+    };
+    // Jumps, system instructions and the like have their own place.
+    let op = if matches!(op, 0x77..=0x7b | 0x80..=0xc1 | 0xc3 | 0xc7..=0xcf | 0xff) { 0xef } else { op };
+    v.extend([0x0f, op]);
+    let reg = if matches!(op, 0x71..=0x73) { r.pick(&[2, 4, 6]) } else { reg };
+    v.extend(operand(r, reg, wide));
+    if matches!(op, 0x70..=0x73 | 0xc2 | 0xc4..=0xc6) {
+        v.push(r.byte() & if op == 0xc2 { 7 } else { 0xff });
+    }
+    v
+}
+
+/// Control words in memory, most of them with all exceptions masked.
+const CONTROL: u64 = 0xcfe0;
+
+/// An x87 instruction, or one that goes with them.
+fn x87_instruction(r: &mut Random, wide: bool) -> Vec<u8> {
+    match r.below(40) {
+        0 if wide => {
+            let mut v = vec![0xd9, 0x2d];
+            v.extend((CONTROL as u32 + 2 * r.below(12) as u32).to_le_bytes());
+            v
+        }
+        1 => vec![0xdf, 0xe0, 0x9e],
+        2 => vec![0xdb, r.pick(&[0xe2, 0xe2, 0xe3])],
+        3 => vec![0x9b],
+        4 => vec![0xd9, r.pick(&[0xe4, 0xe5, 0xf0, 0xf1, 0xf2, 0xf8, 0xfa, 0xfb, 0xfc, 0xfd])],
+        5 | 6 => vec![r.pick(&[0xda, 0xdb]), 0xc0 | r.byte() & 0x1f],
+        7 | 8 => vec![r.pick(&[0xdb, 0xdf]), 0xe8 | r.byte() & 0x17],
+        9..=11 => vec![0xd9, 0xe8 | r.byte() & 7],
+        _ => {
+            let (first, mut number) = (0xd8 | r.byte() & 7, r.byte() & 7);
+            // Not too many environments, and few unmasked exceptions from there.
+            if matches!((first, number), (0xd9, 4 | 5) | (0xdd, 4)) && r.below(12) != 0 {
+                number = 0;
+            }
+            let mut v = vec![first];
+            v.extend(operand(r, number, wide));
+            v
+        }
+    }
+}
+
+/// An x87 state of every kind.
+fn x87_state(r: &mut Random, cpu: &mut CpuState) {
+    let fpu = &mut cpu.fpu;
+    for value in &mut fpu.regs {
+        let exponent = match r.below(4) {
+            0 => r.pick(&[0u16, 0, 1, 2, 0x3f80, 0x3c00, 0x43ff, 0x407f, 0x403e, 0x7ffe, 0x7fff, 0x7fff]),
+            1 => r.next() as u16 & 0x7fff,
+            _ => 0x3fff - 20 + r.below(60) as u16,
+        };
+        value.sign_exponent = exponent | r.pick(&[0, 0x8000]);
+        value.mantissa = match r.below(5) {
+            0 => r.pick(&[0, 1, 1 << 63, 3 << 62, u64::MAX, !0 << 11, (1 << 63) | (1 << 10), 1 << 62, (1 << 63) | 1]),
+            1 => r.next(),
+            2 => 1 << 63 | r.next() << 11,
+            _ => 1 << 63 | r.next(),
+        };
+        if exponent == 0 && r.below(2) == 0 {
+            value.mantissa = 0;
+        }
+    }
+    fpu.control = r.pick(&[0x37f, 0x37f, 0x27f, 0x27f, 0x7f, 0xf7f, 0x77f, 0xb7f, 0xe7f, 0x37b, 0x340]);
+    fpu.top = r.byte() & 7;
+    fpu.empty = r.pick(&[0xff, 0xff, 0, 0x1f, 0xf0, r.0 as u8]);
+    fpu.status = r.next() as u16 & 0x477f;
+    fpu.opcode = r.next() as u16 & 0x7ff;
+    (fpu.ip, fpu.cs, fpu.dp, fpu.ds) = (r.next() & 0xffff_ffff, 0x1234, r.next() & 0xffff_ffff, 0x4321);
+    if r.below(2) == 0 {
+        cpu.cr0 |= cr0::NE;
+    }
+    cpu::helpers::coprocessor::summarize(cpu);
+}
+
 struct Case {
     memory: Vec<u8>,
     cpu: CpuState,
     total: u64,
 }
 
-fn case(r: &mut Random) -> Case {
-    let kind = r.below(4);
+/// What the instructions are that a program has beside all others.
+#[derive(Clone, Copy, PartialEq)]
+enum Flavour {
+    All,
+    /// x87 instructions, in 32-bit code.
+    X87,
+    /// SSE instructions, in 32-bit code.
+    Vectors,
+}
+
+fn case(r: &mut Random, flavour: Flavour) -> Case {
+    let x87 = flavour == Flavour::X87;
+    let kind = r.below(if flavour == Flavour::All { 4 } else { 3 });
     let wide = kind != 3;
     let user = wide && r.below(2) == 0;
-    // Code without SSE is another translator's.
     let vectors = r.below(2) == 0;
     let mut memory = vec![0; RAM as usize];
     for chunk in memory[0x8000..0xd000].chunks_exact_mut(8) {
         chunk.copy_from_slice(&r.next().to_le_bytes());
     }
+    for chunk in memory[CONTROL as usize..CONTROL as usize + 24].chunks_exact_mut(2) {
+        let word: u16 = r.pick(&[0x37f, 0x27f, 0x7f, 0xf7f, 0xc7f, 0x77f, 0xb7f, 0xff, 0xffff, 0x37f, 0x27f, 0x37d]);
+        chunk.copy_from_slice(&word.to_le_bytes());
+    }
     let length = 40 + r.below(300) as usize;
     let mut code = Vec::new();
     while code.len() < length {
         let here = code.len();
-        code.extend(instruction(r, wide, vectors, here, length));
+        match flavour {
+            Flavour::X87 if r.below(4) != 0 => code.extend(x87_instruction(r, wide)),
+            Flavour::Vectors if r.below(4) != 0 => code.extend(vector_instruction(r, wide)),
+            _ => code.extend(instruction(r, wide, vectors, here, length)),
+        }
     }
     code.push(0xf4);
     // Now and then the program lies across a page boundary.
@@ -405,6 +490,9 @@ fn case(r: &mut Random) -> Case {
     if r.below(12) == 0 {
         cpu.cr0 |= r.pick(&[cr0::TS, cr0::EM]);
     }
+    if x87 || r.below(4) == 0 {
+        x87_state(r, &mut cpu);
+    }
     cpu.set_eflags(r.next() & 0x8d5 | r.pick(&[0, 0x200]));
     cpu.intr = wide && r.below(3) == 0;
     cpu.rip = start;
@@ -456,7 +544,7 @@ fn run(engine: &mut dyn Engine, case: &Case, cuts: &[Cut]) -> (Outcome, Vec<u8>)
             exits.push((exit, cpu.retired));
             break;
         }
-        assert_eq!(done, budget);
+        assert_eq!(done, budget, "{} at {:x} {exit:?} {:x?}", engine.name(), cpu.rip, cpu.fpu);
         cpu.intr |= interrupts;
     }
     cpu.lazy.settle();
@@ -464,6 +552,16 @@ fn run(engine: &mut dyn Engine, case: &Case, cuts: &[Cut]) -> (Outcome, Vec<u8>)
     memory.read(0, &mut bytes);
     let sum = bytes.iter().fold(0u64, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
     (Outcome { exits, cpu: format!("{cpu:x?}"), memory: sum }, bytes)
+}
+
+/// Says which program it was when something panics.
+struct Number(u64);
+impl Drop for Number {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("in program {}", self.0);
+        }
+    }
 }
 
 fn differ(a: &str, b: &str) -> String {
@@ -477,6 +575,18 @@ fn differ(a: &str, b: &str) -> String {
 
 #[test]
 fn random_programs_run_as_on_the_interpreter() {
+    compare(Flavour::All);
+}
+#[test]
+fn x87_programs_run_as_on_the_interpreter() {
+    compare(Flavour::X87);
+}
+#[test]
+fn sse_programs_run_as_on_the_interpreter() {
+    compare(Flavour::Vectors);
+}
+
+fn compare(flavour: Flavour) {
     let programs: u64 = std::env::var("BEIGEBOX_JIT_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(30);
     let seed: u64 = std::env::var("BEIGEBOX_JIT_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     let settings = Settings { threshold: 1, memory: 8 << 20, background: Some(false) };
@@ -486,7 +596,8 @@ fn random_programs_run_as_on_the_interpreter() {
     for n in seed..seed + programs {
         let mut r = Random(n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         r.next();
-        let case = case(&mut r);
+        let case = case(&mut r, flavour);
+        let _number = Number(n);
         let interrupts = case.cpu.cr0 & cr0::PE != 0 && r.below(2) == 0;
         let cuts: Vec<Cut> = (0..r.below(12)).map(|_| (1 + r.below(60), interrupts && r.below(2) == 0)).collect();
         let plain = only_interrupts(&cuts);
@@ -522,8 +633,9 @@ fn random_programs_run_as_on_the_interpreter() {
                 .take(8)
                 .collect();
             panic!(
-                "program {n} after {high} instructions; then at {:x}: {code:02x?}\nexits {:?} {:?}\nmemory {at:x?}\n{}",
+                "program {n} after {high} instructions; then at {:x}: {code:02x?}\n{:x?}\nexits {:?} {:?}\nmemory {at:x?}\n{}",
                 cpu.rip,
+                cpu.fpu,
                 want.exits,
                 got.exits,
                 differ(&want.cpu, &got.cpu)

@@ -1,19 +1,20 @@
 //! Regions as host code in one pass, for a hundredth of what an optimising code generator takes.
 //!
 //! The host's instruction set is the guest's, nearly: guest registers live in host registers, and
-//! integer instructions are written again with those. Flags that nobody needs cost nothing; others
+//! instructions are written again with those; `x87` and `sse` do so for theirs. Flags that nobody needs cost nothing; others
 //! are noted as the registers from which they follow, and written down where those change or where
 //! ways meet. What is not handled here is run by the semantics function or the helper that the
 //! interpreter uses; a region of another kind is none for this translator.
 
 pub(crate) mod assembler;
+pub(crate) mod sse;
 pub(crate) mod stubs;
+pub(crate) mod x87;
 
 use crate::context as cx;
 use crate::plan::Plan;
 use crate::region::{Block, Edge, Region, Step};
-use crate::sse;
-use crate::survey::{ALL, CARRY};
+use crate::survey::{ALL, CARRY, Surveyor};
 use assembler::{AX, Asm, At, CPU, CTX, CX, DX, R8, R9, R10, R11, REM, Reg, SP, Size, at, cc, host};
 use cpu::flags::{Cond, FlagsOf, LazyFlags, bits};
 use cpu::insn::{Address, Insn, Mnemonic, OperandKind, Rep};
@@ -84,11 +85,20 @@ struct Path {
     flags: Flags,
     debt: i64,
     consumed: bool,
+    unit: x87::Unit,
+    /// What of SSE may run.
+    vectors: u32,
 }
 
 impl Path {
     fn start() -> Path {
-        Path { flags: Flags::Stored(false), debt: 0, consumed: false }
+        Path {
+            flags: Flags::Stored(false),
+            debt: 0,
+            consumed: false,
+            unit: x87::Unit::default(),
+            vectors: sse::UNKNOWN,
+        }
     }
 }
 
@@ -129,8 +139,11 @@ enum Cold {
         group: Option<usize>,
         value: Option<Value>,
         flags: Flags,
+        unit: x87::Unit,
         /// What is done with the operand, and where to go on then.
         modify: Option<(Vec<u8>, usize)>,
+        /// How the value that is to be stored gets to where the function finds it.
+        copy: Option<Copying>,
     },
     Leave {
         jump: usize,
@@ -151,6 +164,34 @@ enum Cold {
         op: u64,
         debt: u32,
         flags: Flags,
+        unit: x87::Unit,
+    },
+    /// The host's x87 unit gets the guest's state.
+    Bring {
+        jump: usize,
+        back: usize,
+        ip: u32,
+        /// To be added to the budget when it must not.
+        plus: i32,
+        flags: Flags,
+    },
+    /// The host's XMM registers get the guest's.
+    BringVectors {
+        jump: usize,
+        back: usize,
+        level: u32,
+        ip: u32,
+        plus: i32,
+        flags: Flags,
+        unit: x87::Unit,
+    },
+    /// The instruction is left to the interpreter.
+    Step {
+        jump: usize,
+        ip: u32,
+        plus: i32,
+        flags: Flags,
+        unit: x87::Unit,
     },
     /// The taken edge of a branch.
     Edge {
@@ -159,6 +200,15 @@ enum Cold {
         edge: Edge,
         path: Path,
     },
+}
+
+/// How a value that is in no general register is stored somewhere else.
+#[derive(Clone, Copy)]
+enum Copying {
+    /// By the x87 instruction with this first byte and this number in the second.
+    Float { first: u8, number: u8, to: usize },
+    /// By the SSE instruction with this prefix, opcode and register.
+    Vector { prefix: u8, op: u8, reg: u8, to: usize },
 }
 
 /// The instruction is none for this translator.
@@ -183,9 +233,8 @@ fn size(width: Width) -> Size {
     }
 }
 
-/// Whether regions like this one are for this translator.
-pub(crate) fn is_for(region: &Region) -> bool {
-    let mode = region.place.mode;
+/// Whether code in this mode and with this base of CS is for this translator.
+pub(crate) fn takes(mode: Mode, base: u64) -> bool {
     let is = |bit| mode.has(bit);
     is(Mode::CODE32)
         && is(Mode::STACK32)
@@ -193,8 +242,12 @@ pub(crate) fn is_for(region: &Region) -> bool {
         && is(Mode::FLAT_CODE)
         && is(Mode::PROTECTED)
         && !is(Mode::VM86)
-        && region.place.base == 0
-        && region.blocks.iter().all(|b| b.steps.iter().all(|s| !sse::is_native(&s.insn)))
+        && base == 0
+}
+/// Tells a surveyor of an instruction that the interpreter has a helper for and this translator host code; false when
+/// it has none.
+pub(crate) fn survey(s: &mut Surveyor, i: &Insn) -> bool {
+    x87::survey(s, i) || sse::survey(s, i)
 }
 
 struct Quick<'a> {
@@ -538,7 +591,7 @@ impl Quick<'_> {
     ) -> Result<i32, Not> {
         let number = self.access;
         self.access += 1;
-        let flags = self.path.flags;
+        let (flags, unit) = (self.path.flags, self.path.unit);
         self.host = 0;
         let debt = u32::try_from(self.path.debt).map_err(|_| Not)?;
         if debt >= 1 << 13 {
@@ -558,7 +611,9 @@ impl Quick<'_> {
             group,
             value,
             flags,
+            unit,
             modify: None,
+            copy: None,
         };
         let span = self.region.blocks[self.block].spans.get(number).copied();
         let span = span.filter(|s| {
@@ -664,7 +719,22 @@ impl Quick<'_> {
 
     fn out_of_the_way(&mut self, cold: Cold) {
         match cold {
-            Cold::Access { jumps, back, place, is_word, saved, info, ip, disp, group, value, flags, modify } => {
+            Cold::Access {
+                jumps,
+                back,
+                place,
+                is_word,
+                saved,
+                info,
+                ip,
+                disp,
+                group,
+                value,
+                flags,
+                unit,
+                modify,
+                copy,
+            } => {
                 for jump in jumps {
                     self.a.land(jump);
                 }
@@ -673,15 +743,37 @@ impl Quick<'_> {
                 } else {
                     self.address(place, is_word);
                 }
+                let mut found = None;
+                if let Some(Copying::Float { .. }) = copy {
+                    self.a.mov_imm(R9, info);
+                    self.a.call_mem(word(stubs::TRY));
+                    self.a.test(Size::D, R10, R10);
+                    found = Some(self.a.jcc(cc::NE));
+                }
                 self.write_record(flags);
+                self.write_unit(unit);
                 match value {
                     Some(Value::Reg(r)) => self.a.store(Size::Q, word(stubs::VALUE), r),
                     Some(Value::Imm(v)) => self.a.store_imm(Size::Q, word(stubs::VALUE), v),
                     None => {}
                 }
+                match copy {
+                    Some(Copying::Float { first, number, to }) => {
+                        // It may have to be taken back.
+                        self.a.call_mem(word(stubs::KEEP));
+                        self.a.escape(first, number, word(to));
+                    }
+                    Some(Copying::Vector { prefix, op, reg, to }) => {
+                        self.sse_bytes(prefix, op, reg, sse::Rm::Memory(word(to)));
+                    }
+                    None => {}
+                }
                 self.a.mov_imm(R9, info);
                 self.a.mov_imm(R10, ip);
                 self.a.call_mem(word(stubs::ACCESS));
+                if let Some(found) = found {
+                    self.a.land(found);
+                }
                 if disp != 0 {
                     self.a.lea(Size::Q, R8, at(R8, -disp));
                 }
@@ -731,11 +823,38 @@ impl Quick<'_> {
                 self.a.call_mem(word(stubs::SETTLE));
                 self.a.jump_back(back);
             }
-            Cold::One { jumps, back, op, debt, flags } => {
+            Cold::Bring { jump, back, ip, plus, flags } => {
+                self.a.land(jump);
+                self.write_record(flags);
+                self.a.call_mem(word(stubs::BRING));
+                self.a.test(Size::D, R10, R10);
+                let done = self.a.jcc(cc::NE);
+                self.a.patch(done, back);
+                self.leave_to_step(ip, plus);
+            }
+            Cold::BringVectors { jump, back, level, ip, plus, flags, unit } => {
+                self.a.land(jump);
+                self.write_record(flags);
+                self.write_unit(unit);
+                self.a.mov_imm(R9, level);
+                self.a.call_mem(word(stubs::BRING_VECTORS));
+                self.a.test(Size::D, R10, R10);
+                let done = self.a.jcc(cc::NE);
+                self.a.patch(done, back);
+                self.leave_to_step(ip, plus);
+            }
+            Cold::Step { jump, ip, plus, flags, unit } => {
+                self.a.land(jump);
+                self.write_record(flags);
+                self.write_unit(unit);
+                self.leave_to_step(ip, plus);
+            }
+            Cold::One { jumps, back, op, debt, flags, unit } => {
                 for jump in jumps {
                     self.a.land(jump);
                 }
                 self.write_record(flags);
+                self.write_unit(unit);
                 self.a.mov_imm64(R9, op);
                 self.a.mov_imm(R10, debt);
                 self.a.call_mem(word(stubs::ONE));
@@ -749,6 +868,13 @@ impl Quick<'_> {
                 self.follow(from, edge);
             }
         }
+    }
+
+    fn leave_to_step(&mut self, ip: u32, plus: i32) {
+        self.a.mov_imm(R10, ip);
+        self.a.lea(Size::Q, R9, at(REM, plus));
+        self.a.mov_imm(R8, cx::STEP as u32);
+        self.a.jmp_mem(word(stubs::LEAVE));
     }
 
     // --- blocks --------------------------------------------------------------------------------
@@ -768,11 +894,13 @@ impl Quick<'_> {
         let single = self.plan.single[to];
         if !single {
             self.store_flags();
+            self.settle_unit();
         }
         if single && !self.path.consumed {
             self.path.debt += price;
         } else {
             self.store_flags();
+            self.settle_unit();
             let spare = self.plan.reach[to] - price;
             let pay = price + self.path.debt;
             self.host = 0;
@@ -795,6 +923,7 @@ impl Quick<'_> {
     }
     fn check_page(&mut self, page: usize, ip: u64) {
         self.store_flags();
+        self.settle_unit();
         self.host = 0;
         self.a.mov_imm64(R9, self.p.cells[page] as u64);
         self.a.load(Size::Q, R9, at(R9, 0));
@@ -836,6 +965,7 @@ impl Quick<'_> {
     }
     fn exit(&mut self, from: usize, exit: usize) {
         self.store_flags();
+        self.settle_unit();
         self.pay();
         let target = self.region.exits[exit];
         self.a.mov_imm64(R8, self.p.slots[exit] as u64);
@@ -878,8 +1008,11 @@ impl Quick<'_> {
                 self.path.flags = Flags::Stored(false);
             }
             end = self.step(step, n, at)?;
+            // As [`Plan`] has it, whatever the prefix means.
+            self.path.consumed |= step.insn.rep != Rep::No;
         }
         if block.slow_end {
+            self.leave_unit();
             self.a.jmp_mem(word(stubs::LEAVE_SLOW));
             return Ok(());
         }
@@ -889,6 +1022,7 @@ impl Quick<'_> {
             End::Branch(cc) => self.branch(n, cc),
             End::Jump => {
                 self.store_flags();
+                self.settle_unit();
                 for &guess in &block.guesses {
                     let there = region.blocks[guess].ip as u32;
                     self.a.alu_imm(Size::D, 7, R8, there);
@@ -920,6 +1054,7 @@ impl Quick<'_> {
         };
         if stores(self, taken) && stores(self, fall) {
             self.store_flags();
+            self.settle_unit();
         }
         let saved = self.path.clone();
         if let Edge::Block(to) = taken {
@@ -968,6 +1103,8 @@ impl Quick<'_> {
     fn one(&mut self, n: usize, at: usize) -> End {
         let op = &self.p.ops[n][at];
         self.store_flags();
+        self.leave_unit();
+        self.path.vectors = sse::UNKNOWN;
         self.a.mov_imm64(R9, std::ptr::from_ref(op) as u64);
         self.a.mov_imm(R10, self.path.debt as u32);
         self.a.call_mem(word(stubs::ONE));
@@ -995,6 +1132,7 @@ impl Quick<'_> {
         if !matches!(i.op, Opcode::Helper | Opcode::Inc | Opcode::Dec) {
             self.changes(written);
         }
+        self.unit_changes(written);
         let reg = |o: cpu::insn::Operand| match o.kind {
             OperandKind::Reg => Some(host(o.index)),
             // With instructions that have no REX prefix.
@@ -1161,7 +1299,7 @@ impl Quick<'_> {
                 };
                 let count = i.imm as u8 & 31;
                 if count != 0 {
-                    self.store_flags();
+                    self.store_for_overlay();
                     let r = host(d.index);
                     let left = i.op == Opcode::Rol;
                     self.a.shift(z, u8::from(!left), r, count);
@@ -1179,7 +1317,7 @@ impl Quick<'_> {
                 if w != Width::Dword {
                     return Ok(self.one(n, number));
                 }
-                self.store_flags();
+                self.store_for_overlay();
                 match (d.kind, s.kind) {
                     (OperandKind::Reg, OperandKind::Reg) => {
                         self.a.rr(z, &[0x0f, 0x83 | how << 3], host(s.index), host(d.index));
@@ -1377,7 +1515,21 @@ impl Quick<'_> {
             Opcode::Helper if matches!(i.mnemonic, Mnemonic::Div | Mnemonic::Idiv) && w == Width::Dword => {
                 return self.divide(i, n, number);
             }
-            Opcode::Helper => return Ok(self.one(n, number)),
+            Opcode::Helper => {
+                if let Some(end) = self.x87(i, n, number)? {
+                    return Ok(end);
+                }
+                if let Some(end) = self.sse(i)? {
+                    return Ok(end);
+                }
+                return Ok(self.one(n, number));
+            }
+            Opcode::Sahf => {
+                self.store_for_overlay();
+                self.a.byte(0x9e);
+                self.host = H_ALL & !H_OVERFLOW;
+                self.overlay(overlay::SAHF, AX);
+            }
             Opcode::CallNear
             | Opcode::CallIndirect
             | Opcode::JmpIndirect
@@ -1404,6 +1556,19 @@ impl Quick<'_> {
         self.put(Size::D, at(R8, disp), value);
         self.a.lea(Size::D, SP, at(SP, -4));
         Ok(())
+    }
+    /// Stores the flags before something about them changes: of such changes the words hold one.
+    fn store_for_overlay(&mut self) {
+        let may_have_one = matches!(self.path.flags, Flags::Stored(false));
+        self.store_flags();
+        if may_have_one && self.live != 0 {
+            self.a.rm(Size::B, &[0x80], 7, word(stubs::FLAGS + 3));
+            self.a.byte(0);
+            let jump = self.a.jcc(cc::NE);
+            let back = self.a.here();
+            self.cold.push(Cold::Settle { jump, back });
+            self.host = 0;
+        }
     }
     /// Something about the flags, which are stored, has changed.
     fn overlay(&mut self, kind: u32, r: Reg) {
@@ -1677,9 +1842,10 @@ impl Quick<'_> {
         // Divisions change EAX and EDX only.
         let keep = std::mem::replace(&mut self.keep, true);
         self.changes(1 << AX | 1 << DX);
+        // Nor does the helper keep it.
+        self.free_r11();
         let by = match d.kind {
             OperandKind::Mem => {
-                self.free_r11();
                 let access = std::mem::replace(&mut self.access, usize::MAX);
                 let from = self.read_alone(i)?;
                 self.access = access;
@@ -1710,8 +1876,10 @@ impl Quick<'_> {
         self.host = 0;
         let back = self.a.here();
         let op = std::ptr::from_ref(&self.p.ops[n][number]) as u64;
-        let (debt, flags) = (self.path.debt as u32, self.path.flags);
-        self.cold.push(Cold::One { jumps, back, op, debt, flags });
+        let (debt, flags, unit) = (self.path.debt as u32, self.path.flags, self.path.unit);
+        self.cold.push(Cold::One { jumps, back, op, debt, flags, unit });
+        self.path.unit.doubt();
+        self.path.vectors = sse::UNKNOWN;
         // The helper settles the flags, which is as good.
         if let Flags::Stored(_) = self.path.flags {
             self.path.flags = Flags::Stored(false);

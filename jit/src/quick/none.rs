@@ -3,6 +3,9 @@
 #![allow(dead_code, reason = "has its types, which nobody looks into here")]
 
 use crate::region::Region;
+use crate::survey::Surveyor;
+use cpu::insn::Insn;
+use cpu::state::Mode;
 
 pub(crate) struct Parts<'a> {
     pub(crate) region: &'a Region,
@@ -16,7 +19,10 @@ pub(crate) struct Made {
     pub(crate) entries: Vec<(usize, usize)>,
 }
 
-pub(crate) fn is_for(_region: &Region) -> bool {
+pub(crate) fn takes(_mode: Mode, _base: u64) -> bool {
+    false
+}
+pub(crate) fn survey(_surveyor: &mut Surveyor, _insn: &Insn) -> bool {
     false
 }
 

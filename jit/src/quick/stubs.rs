@@ -11,11 +11,13 @@ use crate::context::{self as cx, Cell, Op, Slot};
 use crate::tier::Upper;
 use cpu::core::{Env, Leave};
 use cpu::flags::{Cond, FlagsOf, LazyFlags, bits};
+use cpu::helpers::coprocessor::ERROR_SUMMARY;
+use cpu::helpers::x87::{load_status, load_tags, status_word};
 use cpu::interpreter::tier::Boundary;
 use cpu::memory::{GuestMemory, PAGE};
 use cpu::micro::Direct;
 use cpu::semantics;
-use cpu::state::{Activity, CpuState, Seg, Shadow, Width};
+use cpu::state::{Activity, CpuState, Seg, Shadow, Width, cr0, cr4};
 use cpu::tlb::Tables;
 use std::mem::offset_of;
 
@@ -29,10 +31,19 @@ pub(crate) const WRITE_BACK: u32 = 3;
 /// An access: segment, size, way, instructions of the block behind it, debt. Those to flat segments that only read or
 /// only write are tried once more: a check of several may have failed because of another.
 pub(crate) fn describe(seg: Seg, flat: bool, size: u64, how: u32, later: u32, debt: u32) -> u32 {
-    debug_assert!(later < 128 && debt < 1 << 13);
+    debug_assert!(later < 128 && debt < 1 << 13 && matches!(size, 1 | 2 | 4 | 8 | 10 | 16));
     let again = u32::from(flat && how < MODIFY) << 31;
-    seg as u32 | size.trailing_zeros() << 3 | how << 6 | later << 8 | debt << 15 | (size as u32 - 1) << 28 | again
+    let size = match size {
+        10 => LARGE,
+        16 => LARGE | 1 << 3,
+        _ => size.trailing_zeros() << 3 | (size as u32 - 1) << 28,
+    };
+    seg as u32 | size | how << 6 | later << 8 | debt << 15 | again
 }
+/// In a description: ten bytes, or sixteen.
+const LARGE: u32 = 1 << 5;
+/// In a description of sixteen: the address must be a multiple of that.
+pub(crate) const ALIGNED: u32 = 1 << 29;
 
 /// Recorded flags: operation, form << 8, bytes of the width << 16, [`STALE_CARRY`], overlay << 24.
 pub(crate) const FLAGS: usize = 176;
@@ -61,12 +72,33 @@ pub(crate) const LEAVE: usize = 408;
 pub(crate) const LEAVE_UNSURE: usize = 416;
 pub(crate) const LEAVE_SLOW: usize = 424;
 pub(crate) const INDIRECT: usize = 432;
-const SETTLE_FUNCTION: usize = 440;
 pub(crate) const LEAVE_DONE: usize = 448;
 pub(crate) const REVALIDATE: usize = 456;
 /// Epochs of memory.
 const SEEN: usize = 464;
 const _: () = assert!(GROUPS + 8 * MAX_GROUPS <= ACCESS && SEEN + 16 <= cx::UNLINKED);
+/// Where the guest's x87 state is: 0: in the processor's state, [`LOADED`]: in the host's x87 unit, [`KEPT`]: in the
+/// words from [`IMAGE`] on. Whoever calls functions that may use the unit sees to it that it is not loaded then.
+pub(crate) const X87: usize = 512;
+pub(crate) const LOADED: u32 = 1;
+const KEPT: u32 = 2;
+/// Not 0 while the guest's XMM registers are in the host's: 1, or 2 when MXCSR is too.
+pub(crate) const VECTORS: usize = 516;
+/// As FNSAVE stores it, in 108 bytes.
+const IMAGE: usize = 528;
+/// A value of ten or sixteen bytes that is to be stored.
+pub(crate) const WIDE: usize = 640;
+/// IP of the last x87 instruction; all ones when there was none since the state was loaded.
+pub(crate) const X87_IP: usize = 656;
+/// Offset of the last x87 operand, and behind it the segment; all ones when there was none.
+pub(crate) const X87_DP: usize = 664;
+/// Addresses of stubs.
+pub(crate) const BRING: usize = 672;
+pub(crate) const KEEP: usize = 680;
+pub(crate) const TRY: usize = 688;
+pub(crate) const BRING_VECTORS: usize = 696;
+const _: () = assert!(X87 > cx::UNLINKED && BRING_VECTORS + 8 <= cx::JUMP_TABLE);
+const _: () = assert!(WIDE % 16 == 0 && cx::BOUNCE % 16 == 0 && align_of::<Tables>() >= 16);
 
 /// CF of the record is not the one in [`LazyFlags::cf`].
 pub(crate) const STALE_CARRY: u32 = 1 << 23;
@@ -93,6 +125,8 @@ pub(crate) mod overlay {
     pub(crate) const ROR: u32 = 2;
     /// CF is the lowest bit of the word.
     pub(crate) const CARRY: u32 = 3;
+    /// All but OF is in the second byte of the word.
+    pub(crate) const SAHF: u32 = 4;
 }
 
 #[repr(C)]
@@ -106,9 +140,22 @@ struct Words {
     offset: u64,
     between: [u64; (SEEN - OFFSET) / 8 - 1],
     seen: [u64; 2],
+    others: [u64; (X87 - SEEN) / 8 - 2],
+    x87: u32,
+    vectors: u32,
+    none: [u32; 2],
+    image: [u8; 112],
+    wide: [u8; 16],
+    ip: u64,
+    dp: u32,
+    ds: u32,
 }
-const _: () =
+const _: () = {
     assert!(offset_of!(Words, kind) == FLAGS && offset_of!(Words, offset) == OFFSET && offset_of!(Words, seen) == SEEN);
+    assert!(offset_of!(Words, x87) == X87 && offset_of!(Words, image) == IMAGE && offset_of!(Words, wide) == WIDE);
+    assert!(offset_of!(Words, vectors) == VECTORS && VECTORS == X87 + 4);
+    assert!(offset_of!(Words, ip) == X87_IP && offset_of!(Words, dp) == X87_DP);
+};
 
 /// Completes the flags: no more is recorded in the words then.
 ///
@@ -129,6 +176,10 @@ pub(crate) unsafe extern "sysv64" fn settle(words: *mut u64) {
             overlay::ROL => lazy.set_cf_of(r & 1 != 0, (r ^ r >> 31) & 1 != 0),
             overlay::ROR => lazy.set_cf_of(r >> 31 != 0, (r ^ r << 1) >> 31 != 0),
             overlay::CARRY => lazy.set_cf(r & 1 != 0),
+            overlay::SAHF => {
+                let overflow = lazy.bits() & bits::OF;
+                lazy.set_all(u64::from(r >> 8) & 0xd5 | overflow);
+            }
             _ => {}
         }
     }
@@ -138,11 +189,113 @@ pub(crate) unsafe extern "sysv64" fn settle(words: *mut u64) {
 ///
 /// # Safety
 /// As for [`settle`].
-pub(crate) unsafe fn returned(words: *mut u64) {
+pub(crate) unsafe extern "sysv64" fn returned(words: *mut u64) {
     // SAFETY: the caller's words.
     unsafe {
         if (*words.cast::<Words>()).kind != 0 {
             settle(words);
+        }
+        if (*words.cast::<Words>()).x87 != 0 {
+            put_away(words);
+        }
+        if std::mem::take(&mut (*words.cast::<Words>()).vectors) != 0 {
+            cx::end_vectors(words.cast());
+        }
+    }
+}
+
+/// Prepares the host for SSE instructions: all but arithmetic, or with `level` 2 arithmetic too. 0 when it must not run
+/// them now.
+///
+/// # Safety
+/// As for [`settle`].
+unsafe extern "sysv64" fn bring_vectors(words: *mut u64, level: u64) -> u64 {
+    // SAFETY: the caller's words, and the processor they name.
+    unsafe {
+        let cpu = &**words.add(cx::CPU / 8).cast::<*mut CpuState>();
+        if cpu.cr0 & (cr0::EM | cr0::TS) != 0 || cpu.cr4 & cr4::OSFXSR == 0 {
+            return 0;
+        }
+        if level > 1 && !cx::begin_floats(words.cast()) {
+            return 0;
+        }
+        (*words.cast::<Words>()).vectors = level as u32;
+        1
+    }
+}
+
+/// Prepares the guest's x87 state for the host's unit. 0 when the host must not run x87 instructions now.
+///
+/// # Safety
+/// As for [`settle`].
+unsafe extern "sysv64" fn bring(words: *mut u64) -> u64 {
+    // SAFETY: the caller's words, and the processor they name.
+    unsafe {
+        let cpu = &**words.add(cx::CPU / 8).cast::<*mut CpuState>();
+        let w = &mut *words.cast::<Words>();
+        let fpu = &cpu.fpu;
+        let all = 0x3f;
+        if w.x87 != 0
+            || cpu.cr0 & (cr0::EM | cr0::TS) != 0
+            || fpu.control & all != all
+            || fpu.status & ERROR_SUMMARY != 0
+        {
+            return u64::from(w.x87 != 0);
+        }
+        let mut tags = 0u16;
+        for n in 0..8 {
+            if fpu.empty >> n & 1 != 0 {
+                tags |= 3 << (2 * n);
+            }
+        }
+        let image = &mut w.image;
+        image[..28].fill(0);
+        image[0..2].copy_from_slice(&fpu.control.to_le_bytes());
+        image[4..6].copy_from_slice(&status_word(fpu).to_le_bytes());
+        image[8..10].copy_from_slice(&tags.to_le_bytes());
+        for (n, bytes) in image[28..108].chunks_exact_mut(10).enumerate() {
+            let value = fpu.regs[(usize::from(fpu.top) + n) & 7];
+            bytes[..8].copy_from_slice(&value.mantissa.to_le_bytes());
+            bytes[8..].copy_from_slice(&value.sign_exponent.to_le_bytes());
+        }
+        w.ip = u64::MAX;
+        (w.dp, w.ds) = (u32::MAX, u32::MAX);
+        w.x87 = KEPT;
+        1
+    }
+}
+
+/// The guest's x87 state, which is kept in the words, becomes the processor's.
+///
+/// # Safety
+/// As for [`settle`].
+unsafe fn put_away(words: *mut u64) {
+    // SAFETY: the caller's words, and the processor they name.
+    unsafe {
+        let cpu = &mut **words.add(cx::CPU / 8).cast::<*mut CpuState>();
+        let w = &mut *words.cast::<Words>();
+        debug_assert_eq!(w.x87, KEPT);
+        w.x87 = 0;
+        let half = |at: usize| u16::from_le_bytes([w.image[at], w.image[at + 1]]);
+        let fpu = &mut cpu.fpu;
+        // The control word is where it was: loads of it go there too.
+        load_status(fpu, half(4));
+        load_tags(fpu, half(8));
+        for (n, bytes) in w.image[28..108].chunks_exact(10).enumerate() {
+            let (mut mantissa, mut rest) = ([0; 8], [0; 2]);
+            mantissa.copy_from_slice(&bytes[..8]);
+            rest.copy_from_slice(&bytes[8..]);
+            let value = &mut fpu.regs[(usize::from(fpu.top) + n) & 7];
+            value.mantissa = u64::from_le_bytes(mantissa);
+            value.sign_exponent = u16::from_le_bytes(rest);
+        }
+        if w.ip != u64::MAX {
+            fpu.ip = w.ip & 0xffff_ffff;
+            fpu.cs = cpu.seg[Seg::Cs as usize].selector;
+        }
+        if let Some(segment) = cpu.seg.get(w.ds as usize) {
+            fpu.dp = u64::from(w.dp);
+            fpu.ds = segment.selector;
         }
     }
 }
@@ -182,11 +335,19 @@ fn complete(lazy: &mut LazyFlags, kind: u32, x: u64, y: u64) {
     }
 }
 
+fn large(info: u32) -> usize {
+    if info >> 3 & 1 != 0 { 16 } else { 10 }
+}
+
 /// # Safety
 /// As for [`settle`].
 unsafe extern "sysv64" fn access(words: *mut u64, offset: u64, info: u32, ip: u32, rem: i64) -> u64 {
     // SAFETY: the caller's words; no reference outlives the block.
     unsafe {
+        let floats = cx::has_floats(words.cast());
+        if floats {
+            cx::end_vectors(words.cast());
+        }
         let mut core = cx::core(words.cast());
         let w = words.cast::<Words>();
         core.env.remaining = rem - i64::from(info >> 15 & 0x1fff);
@@ -194,6 +355,20 @@ unsafe extern "sysv64" fn access(words: *mut u64, offset: u64, info: u32, ip: u3
         let width = [Width::Byte, Width::Word, Width::Dword, Width::Qword][(info >> 3 & 3) as usize];
         let bounce = words.add(cx::BOUNCE / 8);
         let done = match info >> 6 & 3 {
+            // What comes of it is the interpreter's.
+            _ if info & (LARGE | ALIGNED) == LARGE | ALIGNED && offset & 15 != 0 => Err(core.step()),
+            READ if info & LARGE != 0 => {
+                let mut bytes = [0; 16];
+                let n = large(info);
+                let done = core.load_bytes(seg, offset, &mut bytes[..n]);
+                let value = u128::from_le_bytes(bytes);
+                bounce.add(1).write((value >> 64) as u64);
+                done.map(|()| value as u64)
+            }
+            WRITE if info & LARGE != 0 => {
+                let bytes = (*w).wide;
+                core.store_bytes(seg, offset, &bytes[..large(info)]).map(|()| 0)
+            }
             READ => core.load(seg, offset, width),
             MODIFY => {
                 (*w).offset = offset;
@@ -205,12 +380,15 @@ unsafe extern "sysv64" fn access(words: *mut u64, offset: u64, info: u32, ip: u3
         match done {
             Ok(value) => {
                 *bounce = value;
+                if floats {
+                    cx::begin_floats(words.cast());
+                }
                 bounce as u64
             }
             Err(_) => {
                 core.cpu.rip = u64::from(ip);
                 core.env.remaining += i64::from(info >> 8 & 127);
-                settle(words);
+                returned(words);
                 0
             }
         }
@@ -224,9 +402,7 @@ unsafe extern "sysv64" fn access(words: *mut u64, offset: u64, info: u32, ip: u3
 unsafe extern "sysv64" fn one(words: *mut u64, op: *const Op, remaining: i64) -> u64 {
     // SAFETY: the caller's words and operation.
     unsafe {
-        if (*words.cast::<Words>()).kind != 0 {
-            settle(words);
-        }
+        returned(words);
         let Some(run) = semantics::function::<Direct<'_, '_, false>>((*op).insn.op) else {
             return cx::helper(words.cast(), op, remaining);
         };
@@ -391,6 +567,81 @@ macro_rules! reload {
          mov rdi, [rbp + {g} + 56]"
     };
 }
+/// Before functions: what of the guest is in the host's x87 unit and XMM registers goes to memory, and the unit becomes
+/// empty, as functions expect it.
+macro_rules! park {
+    () => {
+        "cmp qword ptr [r14 + {x87}], 0
+         je 97f
+         call {park}
+         97:"
+    };
+}
+/// What was there before is there again.
+macro_rules! unpark {
+    () => {
+        "cmp qword ptr [r14 + {x87}], 0
+         je 98f
+         call {unpark}
+         98:"
+    };
+}
+/// The same before functions that are known to leave the x87 unit alone.
+macro_rules! park_vectors {
+    () => {
+        "cmp dword ptr [r14 + {vectors}], 0
+         je 95f
+         call {store_vectors}
+         95:"
+    };
+}
+macro_rules! unpark_vectors {
+    () => {
+        "cmp dword ptr [r14 + {vectors}], 0
+         je 96f
+         call {load_vectors}
+         96:"
+    };
+}
+/// R8: an offset, R9: description, in memory as well; R8 becomes the host address, or `4:` is next.
+macro_rules! again {
+    () => {
+        "mov r11d, r9d
+         shr r11d, 28
+         and r11d, 7
+         test r9d, 0x20
+         jz 7f
+         mov r11d, 15
+         7:
+         add r11, r8
+         and r11, -4096
+         mov r9d, r8d
+         shr r9d, 12
+         xor r9d, [rbp + {half}]
+         and r9d, {mask}
+         shl r9d, 4
+         test byte ptr [r14 + {saved}], 0x40
+         jnz 3f
+         or r11, [r14 + {read_generation}]
+         cmp r11, [r14 + r9 + {read}]
+         jne 4f
+         and r8d, 0xfff
+         add r8, [r14 + r9 + {read} + 8]
+         mov r11, [r14 + {r11}]
+         mov r10d, 1
+         ret
+         3:
+         or r11, [r14 + {write_generation}]
+         cmp r11, [r14 + r9 + {write}]
+         jne 4f
+         and r8d, 0xfff
+         add r8, [r14 + r9 + {write} + 8]
+         mov r11, [r14 + {r11}]
+         mov r10d, 1
+         ret
+         4:"
+    };
+}
 macro_rules! reload_rest {
     () => {
         "mov rbx, [rbp + {g} + 24]
@@ -416,38 +667,12 @@ stub!(access_stub,
     "mov [r14 + {r11}], r11
      test r9d, r9d
      jns 5f
-     mov [r14 + {saved}], r9
-     mov r11d, r9d
-     shr r11d, 28
-     and r11d, 7
-     add r11, r8
-     and r11, -4096
-     mov r9d, r8d
-     shr r9d, 12
-     xor r9d, [rbp + {half}]
-     and r9d, {mask}
-     shl r9d, 4
-     test byte ptr [r14 + {saved}], 0x40
-     jnz 3f
-     or r11, [r14 + {read_generation}]
-     cmp r11, [r14 + r9 + {read}]
-     jne 4f
-     and r8d, 0xfff
-     add r8, [r14 + r9 + {read} + 8]
-     mov r11, [r14 + {r11}]
-     ret
-     3:
-     or r11, [r14 + {write_generation}]
-     cmp r11, [r14 + r9 + {write}]
-     jne 4f
-     and r8d, 0xfff
-     add r8, [r14 + r9 + {write} + 8]
-     mov r11, [r14 + {r11}]
-     ret
-     4:
-     mov r9, [r14 + {saved}]
+     mov [r14 + {saved}], r9",
+    again!(),
+    "mov r9, [r14 + {saved}]
      5:",
     flush!(),
+    park!(),
     "mov rdi, r14
      mov rsi, r8
      mov edx, r9d
@@ -459,6 +684,7 @@ stub!(access_stub,
      test rax, rax
      jz 2f
      mov r8, rax",
+    unpark!(),
     reload!(),
     "mov r11, [r14 + {r11}]
      ret
@@ -473,11 +699,128 @@ stub!(access_stub,
     g = const GPR, r11 = const SAVED_R11, caught = sym caught, resume = sym resume_stub, f = sym access, saved = const SAVED,
     half = const offset_of!(CpuState, tlb_half), mask = const 2 * Tables::HALF - 1, read = const Tables::READ,
     write = const Tables::WRITE, read_generation = const Tables::READ_GENERATION,
+    write_generation = const Tables::WRITE_GENERATION, x87 = const X87, park = sym park, unpark = sym unpark
+);
+// R8: offset, R9D: description. R10 becomes 0, or R8 the host address.
+stub!(try_stub,
+    "xor r10d, r10d
+     test r9d, r9d
+     jns 5f
+     mov [r14 + {r11}], r11
+     mov [r14 + {saved}], r9",
+    again!(),
+    "mov r11, [r14 + {r11}]
+     xor r10d, r10d
+     5:
+     ret";
+    r11 = const SAVED_R11, saved = const SAVED,
+    half = const offset_of!(CpuState, tlb_half), mask = const 2 * Tables::HALF - 1, read = const Tables::READ,
+    write = const Tables::WRITE, read_generation = const Tables::READ_GENERATION,
     write_generation = const Tables::WRITE_GENERATION
+);
+stub!(park,
+    "cmp dword ptr [r14 + {x87}], {loaded}
+     jb 3f
+     je 2f
+     fninit
+     jmp 3f
+     2:
+     fnsave [r14 + {image}]
+     mov dword ptr [r14 + {x87}], {kept}
+     3:
+     cmp dword ptr [r14 + {vectors}], 0
+     jne {store_vectors}
+     ret";
+    x87 = const X87, loaded = const LOADED, kept = const KEPT, image = const IMAGE, vectors = const VECTORS,
+    store_vectors = sym store_vectors
+);
+stub!(unpark,
+    "cmp dword ptr [r14 + {x87}], {kept}
+     jne 3f
+     frstor [r14 + {image}]
+     mov dword ptr [r14 + {x87}], {loaded}
+     3:
+     cmp dword ptr [r14 + {vectors}], 0
+     jne {load_vectors}
+     ret";
+    x87 = const X87, loaded = const LOADED, kept = const KEPT, image = const IMAGE, vectors = const VECTORS,
+    load_vectors = sym load_vectors
+);
+stub!(store_vectors,
+    "movups [rbp + {xmm}], xmm0
+     movups [rbp + {xmm} + 16], xmm1
+     movups [rbp + {xmm} + 32], xmm2
+     movups [rbp + {xmm} + 48], xmm3
+     movups [rbp + {xmm} + 64], xmm4
+     movups [rbp + {xmm} + 80], xmm5
+     movups [rbp + {xmm} + 96], xmm6
+     movups [rbp + {xmm} + 112], xmm7
+     ret";
+    xmm = const offset_of!(CpuState, xmm)
+);
+stub!(load_vectors,
+    "movups xmm0, [rbp + {xmm}]
+     movups xmm1, [rbp + {xmm} + 16]
+     movups xmm2, [rbp + {xmm} + 32]
+     movups xmm3, [rbp + {xmm} + 48]
+     movups xmm4, [rbp + {xmm} + 64]
+     movups xmm5, [rbp + {xmm} + 80]
+     movups xmm6, [rbp + {xmm} + 96]
+     movups xmm7, [rbp + {xmm} + 112]
+     ret";
+    xmm = const offset_of!(CpuState, xmm)
+);
+// The state is copied before an instruction that may have to be taken back.
+stub!(keep_stub,
+    "fnsave [r14 + {image}]
+     frstor [r14 + {image}]
+     mov dword ptr [r14 + {x87}], {kept}
+     ret";
+    x87 = const X87, kept = const KEPT, image = const IMAGE
+);
+// R10 becomes 0 when the x87 unit must not be used.
+stub!(bring_stub,
+    flush!(),
+    park_vectors!(),
+    "push r8
+     push r11
+     mov rdi, r14
+     sub rsp, 8
+     call {f}
+     add rsp, 8
+     mov r10, rax
+     pop r11
+     pop r8",
+    unpark!(),
+    reload!(),
+    "ret";
+    g = const GPR, f = sym bring, x87 = const X87, unpark = sym unpark, vectors = const VECTORS,
+    store_vectors = sym store_vectors
+);
+// R9: level. R10 becomes 0 when SSE instructions must not run.
+stub!(bring_vectors_stub,
+    flush!(),
+    park_vectors!(),
+    "push r8
+     push r11
+     mov rdi, r14
+     mov rsi, r9
+     sub rsp, 8
+     call {f}
+     add rsp, 8
+     mov r10, rax
+     pop r11
+     pop r8",
+    unpark_vectors!(),
+    reload!(),
+    "ret";
+    g = const GPR, f = sym bring_vectors, vectors = const VECTORS, store_vectors = sym store_vectors,
+    load_vectors = sym load_vectors
 );
 // R9: operation, R10: debt.
 stub!(one_stub,
     flush!(),
+    park!(),
     "sub r15, r10
      mov rdi, r14
      mov rsi, r9
@@ -501,11 +844,12 @@ stub!(one_stub,
     pop!(),
     "ret";
     g = const GPR, env = const cx::ENV, remaining = const REMAINING, caught = sym caught, resume = sym resume_stub,
-    f = sym one
+    f = sym one, x87 = const X87, park = sym park
 );
 // R9: condition; whether it holds.
 stub!(cond_stub,
     flush!(),
+    park_vectors!(),
     "push r8
      push r11
      mov rdi, r14
@@ -516,12 +860,15 @@ stub!(cond_stub,
      mov r9, rax
      pop r11
      pop r8",
+    unpark_vectors!(),
     reload!(),
     "ret";
-    g = const GPR, f = sym cond
+    g = const GPR, f = sym cond, vectors = const VECTORS, store_vectors = sym store_vectors,
+    load_vectors = sym load_vectors
 );
 stub!(settle_stub,
     flush!(),
+    park_vectors!(),
     "push r8
      push r9
      push r10
@@ -534,13 +881,16 @@ stub!(settle_stub,
      pop r10
      pop r9
      pop r8",
+    unpark_vectors!(),
     reload!(),
     "ret";
-    g = const GPR, f = sym settle
+    g = const GPR, f = sym settle, vectors = const VECTORS, store_vectors = sym store_vectors,
+    load_vectors = sym load_vectors
 );
 // R9: a cell; R10: whether it is valid now.
 stub!(revalidate_stub,
     flush!(),
+    park_vectors!(),
     "push r8
      push r11
      mov rdi, r14
@@ -551,14 +901,17 @@ stub!(revalidate_stub,
      mov r10, rax
      pop r11
      pop r8",
+    unpark_vectors!(),
     reload!(),
     "ret";
-    g = const GPR, f = sym revalidate
+    g = const GPR, f = sym revalidate, vectors = const VECTORS, store_vectors = sym store_vectors,
+    load_vectors = sym load_vectors
 );
 stub!(load_stub, reload!(), reload_rest!(), "ret"; g = const GPR);
 // R8: how, R9: what is left of the budget, R10: IP.
 stub!(leave_stub,
     flush!(),
+    park!(),
     "mov [rbp + {rip}], r10
      mov rcx, [r14 + {env}]
      mov [rcx + {remaining}], r9
@@ -566,19 +919,23 @@ stub!(leave_stub,
      mov eax, r8d",
     pop!(),
     "ret";
-    g = const GPR, rip = const RIP, env = const cx::ENV, remaining = const REMAINING, exit = const cx::EXIT
+    g = const GPR, rip = const RIP, env = const cx::ENV, remaining = const REMAINING, exit = const cx::EXIT,
+    x87 = const X87, park = sym park
 );
 // A target is looked for that may not be mapped any more. R8: the exit, 0 when there is none.
 stub!(leave_unsure_stub,
     flush!(),
+    park!(),
     "mov [rbp + {rip}], r10
      mov rcx, [r14 + {env}]
      mov [rcx + {remaining}], r9
      mov r15, r9
      mov r12, r8
      mov rdi, r14
-     mov rsi, r10
-     mov rdx, r8
+     call {returned}
+     mov rdi, r14
+     mov rsi, [rbp + {rip}]
+     mov rdx, r12
      mov ecx, 1
      call {seek}
      test rax, rax
@@ -589,7 +946,8 @@ stub!(leave_unsure_stub,
     pop!(),
     "ret";
     g = const GPR, rip = const RIP, env = const cx::ENV, remaining = const REMAINING, exit = const cx::EXIT,
-    unsure = const cx::UNSURE, indirect = const cx::INDIRECT, seek = sym seek, found = sym found_stub
+    unsure = const cx::UNSURE, indirect = const cx::INDIRECT, seek = sym seek, found = sym found_stub,
+    x87 = const X87, park = sym park, returned = sym returned
 );
 // All is in memory. RAX: an entry of the table of jumps for the IP in memory.
 stub!(found_stub,
@@ -612,33 +970,36 @@ stub!(resume_stub,
 );
 // Behind an instruction that has completed all by itself.
 stub!(leave_slow_stub,
+    park!(),
     "mov rdi, r14
+     call {returned}
+     mov rdi, r14
      call {f}
      test rax, rax
      jnz {resume}
      mov eax, {slow}",
     pop!(),
     "ret";
-    slow = const cx::SLOW, f = sym goes_on, resume = sym resume_stub
+    slow = const cx::SLOW, f = sym goes_on, resume = sym resume_stub, x87 = const X87,
+    park = sym park, returned = sym returned
 );
 // The same, to the IP in memory.
 stub!(leave_done_stub,
+    park!(),
     "mov qword ptr [r14 + {exit}], 0
      mov eax, {indirect}",
     pop!(),
     "ret";
-    exit = const cx::EXIT, indirect = const cx::INDIRECT
+    exit = const cx::EXIT, indirect = const cx::INDIRECT, x87 = const X87, park = sym park
 );
 // R8: an exit that leads to no quick code.
 stub!(link_stub,
     flush!(),
-    "cmp qword ptr [r14 + {flags}], 0
-     je 2f
-     mov r12, r8
+    park!(),
+    "mov r12, r8
      mov rdi, r14
-     call [r14 + {settle}]
+     call {returned}
      mov r8, r12
-     2:
      mov rax, [r8 + {ip}]
      mov [rbp + {rip}], rax
      mov rcx, [r8 + {code}]
@@ -662,9 +1023,9 @@ stub!(link_stub,
      mov rax, [r8 + {code}]",
     pop!(),
     "jmp rax";
-    g = const GPR, flags = const FLAGS, settle = const SETTLE_FUNCTION, exit = const cx::EXIT, rip = const RIP,
-    ip = const offset_of!(Slot, ip), number = const offset_of!(Slot, number), code = const offset_of!(Slot, code),
-    unlinked = const cx::UNLINKED, seek = sym seek, found = sym found_stub
+    g = const GPR, exit = const cx::EXIT, rip = const RIP, ip = const offset_of!(Slot, ip), returned = sym returned,
+    number = const offset_of!(Slot, number), code = const offset_of!(Slot, code), unlinked = const cx::UNLINKED,
+    seek = sym seek, found = sym found_stub, x87 = const X87, park = sym park
 );
 // R8: the target.
 stub!(indirect_stub,
@@ -688,9 +1049,12 @@ stub!(indirect_stub,
      jmp r10
      3:",
     flush!(),
+    park!(),
     "mov [rbp + {rip}], r8
      mov rdi, r14
-     mov rsi, r8
+     call {returned}
+     mov rdi, r14
+     mov rsi, [rbp + {rip}]
      xor edx, edx
      xor ecx, ecx
      call {seek}
@@ -719,7 +1083,7 @@ stub!(indirect_stub,
     table = const cx::JUMP_TABLE, epoch = const cx::EPOCH, rip = const RIP, env = const cx::ENV,
     remaining = const REMAINING, exit = const cx::EXIT, indirect = const cx::INDIRECT, seek = sym seek,
     found = sym found_stub, enter = sym enter_stub, leave_unsure = sym leave_unsure_stub,
-    revalidate = sym revalidate_stub
+    revalidate = sym revalidate_stub, x87 = const X87, park = sym park, returned = sym returned
 );
 // R8: the target, R9: its entry of the table of jumps, which is valid.
 stub!(enter_stub,
@@ -731,12 +1095,10 @@ stub!(enter_stub,
     flush!(),
     "mov [rbp + {rip}], r8
      mov r12, [r9 + {table} + 8]
-     mov r13, r10
-     cmp qword ptr [r14 + {flags}], 0
-     je 5f
-     mov rdi, r14
-     call [r14 + {settle}]
-     5:
+     mov r13, r10",
+    park!(),
+    "mov rdi, r14
+     call {returned}
      mov rdi, r14
      mov rsi, rbp
      mov rdx, r13
@@ -744,8 +1106,8 @@ stub!(enter_stub,
      mov rax, r12",
     pop!(),
     "jmp rax";
-    g = const GPR, table = const cx::JUMP_TABLE, rip = const RIP, flags = const FLAGS,
-    settle = const SETTLE_FUNCTION
+    g = const GPR, table = const cx::JUMP_TABLE, rip = const RIP, returned = sym returned, x87 = const X87,
+    park = sym park
 );
 
 /// Where an exit leads that does not lead to quick code.
@@ -767,7 +1129,10 @@ pub(crate) fn set_functions(words: &mut [u64]) {
         (INDIRECT, indirect_stub as *const () as usize),
         (REVALIDATE, revalidate_stub as *const () as usize),
         (LEAVE_DONE, leave_done_stub as *const () as usize),
-        (SETTLE_FUNCTION, settle as *const () as usize),
+        (BRING, bring_stub as *const () as usize),
+        (KEEP, keep_stub as *const () as usize),
+        (TRY, try_stub as *const () as usize),
+        (BRING_VECTORS, bring_vectors_stub as *const () as usize),
     ] {
         words[offset / 8] = function as u64;
     }
