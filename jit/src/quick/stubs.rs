@@ -98,7 +98,7 @@ pub(crate) const KEEP: usize = 680;
 pub(crate) const TRY: usize = 688;
 pub(crate) const BRING_VECTORS: usize = 696;
 const _: () = assert!(X87 > cx::UNLINKED && BRING_VECTORS + 8 <= cx::JUMP_TABLE);
-const _: () = assert!(WIDE % 16 == 0 && cx::BOUNCE % 16 == 0 && align_of::<Tables>() >= 16);
+const _: () = assert!(WIDE.is_multiple_of(16) && cx::BOUNCE.is_multiple_of(16) && align_of::<Tables>() >= 16);
 
 /// CF of the record is not the one in [`LazyFlags::cf`].
 pub(crate) const STALE_CARRY: u32 = 1 << 23;
