@@ -1800,7 +1800,8 @@ impl Quick<'_> {
                     return Ok(End::Fall);
                 }
                 self.a.shift(z, how, r, count);
-                if self.live & CARRY != 0 {
+                // OF of a shift to the left follows from its CF.
+                if self.live & CARRY != 0 || i.op == Opcode::Shl && self.live != 0 {
                     self.a.setcc_mem(cc::B, carry());
                 }
                 let rec = Record { of, form: form::ALONE, size: z, x: Loc::Reg(r), y: None, carry_is_stored: true };
