@@ -11,12 +11,15 @@ pub struct Cycle<'a> {
     pub ticks: u64,
 }
 
-/// The board as a processor sees it. An implementation never panics whatever the guest does.
+/// The board as a processor sees it. An implementation never panics whatever the guest does. What it does not
+/// implement is what a processor meets where nobody is home: loads give all ones, stores are lost, and nobody calls.
 pub trait Bus {
-    /// IN. Nobody home answers all ones.
-    fn port_read(&mut self, cycle: Cycle<'_>, port: u16, width: Width) -> u32;
+    /// IN.
+    fn port_read(&mut self, _: Cycle<'_>, _port: u16, width: Width) -> u32 {
+        width.mask() as u32
+    }
     /// OUT.
-    fn port_write(&mut self, cycle: Cycle<'_>, port: u16, width: Width, value: u32);
+    fn port_write(&mut self, _: Cycle<'_>, _port: u16, _: Width, _value: u32) {}
     /// Repeated IN from one port into `buffer` (a whole number of `width` units): REP INS.
     /// Returns the number of units done, at least 1 unless `buffer` is empty. All of them are done
     /// at the time of `cycle`, so a board does only as many as can be told apart by nothing from
@@ -36,20 +39,24 @@ pub trait Bus {
         0
     }
     /// Load from an address that is not memory.
-    fn mmio_read(&mut self, cycle: Cycle<'_>, address: u64, width: Width) -> u64;
+    fn mmio_read(&mut self, _: Cycle<'_>, _address: u64, width: Width) -> u64 {
+        width.mask()
+    }
     /// Store to an address that is not memory.
-    fn mmio_write(&mut self, cycle: Cycle<'_>, address: u64, width: Width, value: u64);
+    fn mmio_write(&mut self, _: Cycle<'_>, _address: u64, _: Width, _value: u64) {}
     /// The FERR# pin goes on: an unmasked x87 exception waits while CR0.NE is clear. On a PC this
     /// becomes IRQ 13. An engine asks for [`Bus::attention`] afterwards, before the instruction
     /// that has found the exception.
-    fn numeric_error(&mut self, cycle: Cycle<'_>) {
-        let _ = cycle;
-    }
+    fn numeric_error(&mut self, _: Cycle<'_>) {}
     /// The INTA cycle: the vector of the interrupt that is requested, or `None` when the request
     /// is gone.
-    fn acknowledge_interrupt(&mut self, cycle: Cycle<'_>) -> Option<u8>;
+    fn acknowledge_interrupt(&mut self, _: Cycle<'_>) -> Option<u8> {
+        None
+    }
     /// Whether the board wants the engine to return before the next instruction: a deadline
     /// moved nearer, an interrupt line, A20 or reset changed, a device asked to stop. Asked after
     /// every access; stays true until the board has been looked after.
-    fn attention(&self) -> bool;
+    fn attention(&self) -> bool {
+        false
+    }
 }

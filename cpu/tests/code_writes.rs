@@ -12,22 +12,7 @@ use cpu::{CpuState, Engine, Exit, GuestMemory, Model};
 /// A board with nothing on it.
 struct Board;
 
-impl Bus for Board {
-    fn port_read(&mut self, _: Cycle<'_>, _: u16, width: Width) -> u32 {
-        width.mask() as u32
-    }
-    fn port_write(&mut self, _: Cycle<'_>, _: u16, _: Width, _: u32) {}
-    fn mmio_read(&mut self, _: Cycle<'_>, _: u64, width: Width) -> u64 {
-        width.mask()
-    }
-    fn mmio_write(&mut self, _: Cycle<'_>, _: u64, _: Width, _: u64) {}
-    fn acknowledge_interrupt(&mut self, _: Cycle<'_>) -> Option<u8> {
-        None
-    }
-    fn attention(&self) -> bool {
-        false
-    }
-}
+impl Bus for Board {}
 
 fn machine(text: &str) -> (CpuState, GuestMemory) {
     let options = Options { origin: 0x1000, ..Options::default() };
@@ -218,16 +203,5 @@ impl Bus for Noise {
     fn port_read_block(&mut self, _: Cycle<'_>, _: u16, _: Width, data: &mut [u8]) -> usize {
         data.fill(0x90);
         data.len()
-    }
-    fn port_write(&mut self, _: Cycle<'_>, _: u16, _: Width, _: u32) {}
-    fn mmio_read(&mut self, _: Cycle<'_>, _: u64, width: Width) -> u64 {
-        width.mask()
-    }
-    fn mmio_write(&mut self, _: Cycle<'_>, _: u64, _: Width, _: u64) {}
-    fn acknowledge_interrupt(&mut self, _: Cycle<'_>) -> Option<u8> {
-        None
-    }
-    fn attention(&self) -> bool {
-        false
     }
 }

@@ -14,33 +14,18 @@
 //!
 //! The limit of ES is 2FFFh, that of CS FFFFh.
 
-use cpu::bus::{Bus, Cycle};
+use cpu::bus::Bus;
 use cpu::engine::Engine;
 use cpu::flags::bits;
 use cpu::interpreter::Interpreter;
 use cpu::memory::GuestMemory;
 use cpu::model::Model;
-use cpu::state::{Attributes, CpuState, Seg, Segment, Width, cr0};
+use cpu::state::{Attributes, CpuState, Seg, Segment, cr0};
 
 /// A bus on which nobody is home.
 struct Nobody;
 
-impl Bus for Nobody {
-    fn port_read(&mut self, _: Cycle<'_>, _: u16, width: Width) -> u32 {
-        width.mask() as u32
-    }
-    fn port_write(&mut self, _: Cycle<'_>, _: u16, _: Width, _: u32) {}
-    fn mmio_read(&mut self, _: Cycle<'_>, _: u64, width: Width) -> u64 {
-        width.mask()
-    }
-    fn mmio_write(&mut self, _: Cycle<'_>, _: u64, _: Width, _: u64) {}
-    fn acknowledge_interrupt(&mut self, _: Cycle<'_>) -> Option<u8> {
-        None
-    }
-    fn attention(&self) -> bool {
-        false
-    }
-}
+impl Bus for Nobody {}
 
 const REGISTERS: [&str; 8] = ["eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"];
 const FLAGS: [(&str, u64); 7] = [

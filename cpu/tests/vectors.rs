@@ -3,34 +3,19 @@
 //! The vectors lie unpacked where `scripts/setup` puts them; `BEIGEBOX_GUESTS` names the folder.
 //! Without them these tests say so and fail, unless `BEIGEBOX_WITHOUT_GUESTS` is set.
 
-use cpu::bus::{Bus, Cycle};
+use cpu::bus::Bus;
 use cpu::engine::Engine;
 use cpu::interpreter::Interpreter;
 use cpu::memory::GuestMemory;
 use cpu::model::Model;
-use cpu::state::{CpuState, Seg, Segment, Width};
+use cpu::state::{CpuState, Seg, Segment};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A bus on which nobody is home.
 struct Nobody;
 
-impl Bus for Nobody {
-    fn port_read(&mut self, _cycle: Cycle<'_>, _port: u16, width: Width) -> u32 {
-        width.mask() as u32
-    }
-    fn port_write(&mut self, _cycle: Cycle<'_>, _port: u16, _width: Width, _value: u32) {}
-    fn mmio_read(&mut self, _cycle: Cycle<'_>, _address: u64, width: Width) -> u64 {
-        width.mask()
-    }
-    fn mmio_write(&mut self, _cycle: Cycle<'_>, _address: u64, _width: Width, _value: u64) {}
-    fn acknowledge_interrupt(&mut self, _cycle: Cycle<'_>) -> Option<u8> {
-        None
-    }
-    fn attention(&self) -> bool {
-        false
-    }
-}
+impl Bus for Nobody {}
 
 #[derive(Default, Clone)]
 struct Side {

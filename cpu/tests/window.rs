@@ -12,21 +12,8 @@ use cpu::{CpuState, Engine, Exit, GuestMemory, Model};
 struct Board(Vec<u64>);
 
 impl Bus for Board {
-    fn port_read(&mut self, _: Cycle<'_>, _: u16, width: Width) -> u32 {
-        width.mask() as u32
-    }
-    fn port_write(&mut self, _: Cycle<'_>, _: u16, _: Width, _: u32) {}
-    fn mmio_read(&mut self, _: Cycle<'_>, _: u64, width: Width) -> u64 {
-        width.mask()
-    }
     fn mmio_write(&mut self, _: Cycle<'_>, address: u64, _: Width, _: u64) {
         self.0.push(address);
-    }
-    fn acknowledge_interrupt(&mut self, _: Cycle<'_>) -> Option<u8> {
-        None
-    }
-    fn attention(&self) -> bool {
-        false
     }
 }
 

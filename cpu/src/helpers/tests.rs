@@ -24,16 +24,6 @@ impl Bus for Board {
     fn port_write(&mut self, _: Cycle<'_>, port: u16, _: Width, value: u32) {
         self.written.push((port, value));
     }
-    fn mmio_read(&mut self, _: Cycle<'_>, _: u64, width: Width) -> u64 {
-        width.mask()
-    }
-    fn mmio_write(&mut self, _: Cycle<'_>, _: u64, _: Width, _: u64) {}
-    fn acknowledge_interrupt(&mut self, _: Cycle<'_>) -> Option<u8> {
-        None
-    }
-    fn attention(&self) -> bool {
-        false
-    }
 }
 
 const GDT: u64 = 0x1000;

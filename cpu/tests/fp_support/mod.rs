@@ -4,28 +4,13 @@ use cpu::core::{Core, Env, Fault, Leave};
 use cpu::decode::{Decoded, decode};
 use cpu::insn::Insn;
 use cpu::interpreter::Ways;
-use cpu::state::{Attributes, CpuState, Segment, Width, cr0, cr4};
+use cpu::state::{Attributes, CpuState, Segment, cr0, cr4};
 use cpu::tlb::Tlb;
-use cpu::{Bus, Cycle, GuestMemory, Model};
+use cpu::{Bus, GuestMemory, Model};
 
 struct NoBus;
 
-impl Bus for NoBus {
-    fn port_read(&mut self, _: Cycle<'_>, _: u16, _: Width) -> u32 {
-        0
-    }
-    fn port_write(&mut self, _: Cycle<'_>, _: u16, _: Width, _: u32) {}
-    fn mmio_read(&mut self, _: Cycle<'_>, _: u64, _: Width) -> u64 {
-        0
-    }
-    fn mmio_write(&mut self, _: Cycle<'_>, _: u64, _: Width, _: u64) {}
-    fn acknowledge_interrupt(&mut self, _: Cycle<'_>) -> Option<u8> {
-        None
-    }
-    fn attention(&self) -> bool {
-        false
-    }
-}
+impl Bus for NoBus {}
 
 /// Where memory operands at EDI are.
 pub const AT: u64 = 0x2000;

@@ -1,33 +1,18 @@
 //! The same programs on an engine: flat user mode under paging, exceptions delivered through gates to HLT.
 
 use super::state::{CODE, EXIT, Outcome, PAGE, SCRATCH, Start, WRITABLE};
-use cpu::bus::{Bus, Cycle};
+use cpu::bus::Bus;
 use cpu::engine::{Engine, Exit};
 use cpu::helpers::x87;
 use cpu::memory::GuestMemory;
 use cpu::model::Model;
 use cpu::softfloat::F80;
-use cpu::state::{Attributes, CpuState, Seg, Segment, Table, Width, cr0, cr4, efer};
+use cpu::state::{Attributes, CpuState, Seg, Segment, Table, cr0, cr4, efer};
 
 /// A bus on which nobody is home.
 struct Nobody;
 
-impl Bus for Nobody {
-    fn port_read(&mut self, _: Cycle<'_>, _: u16, width: Width) -> u32 {
-        width.mask() as u32
-    }
-    fn port_write(&mut self, _: Cycle<'_>, _: u16, _: Width, _: u32) {}
-    fn mmio_read(&mut self, _: Cycle<'_>, _: u64, width: Width) -> u64 {
-        width.mask()
-    }
-    fn mmio_write(&mut self, _: Cycle<'_>, _: u64, _: Width, _: u64) {}
-    fn acknowledge_interrupt(&mut self, _: Cycle<'_>) -> Option<u8> {
-        None
-    }
-    fn attention(&self) -> bool {
-        false
-    }
-}
+impl Bus for Nobody {}
 
 // Physical addresses.
 const PDPT: u64 = 0x1000;
