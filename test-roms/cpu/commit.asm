@@ -38,29 +38,7 @@ main:
     mov eax, cr4
     or eax, 200h
     mov cr4, eax
-    mov edi, 21000h
-    mov eax, 7
-    mov ecx, 1024
-.fill:
-    stosd
-    add eax, 1000h
-    dec ecx
-    jnz .fill
-    mov edi, 20000h
-    mov ecx, 1024
-    xor eax, eax
-    rep stosd
-    mov edi, 22000h
-    mov ecx, 1024
-    rep stosd
-    mov dword [20000h], 21007h
-    mov dword [20004h], 22007h
-    mov dword [22004h], 31007h
-    mov eax, 20000h
-    mov cr3, eax
-    mov eax, cr0
-    or eax, 80000000h
-    mov cr0, eax
+    window 0, 31007h
     setdesc T0, 0, 0fffffh, 0fbh, 0ch
     ; --- pushes
     stack1 'PUSH', LOW + 2, WIN, 6, push eax

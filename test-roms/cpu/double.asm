@@ -53,30 +53,7 @@ main:
     ; --- the saved address: not defined for aborts, the error code is 0, always pushed
     equal 'error code', [got_error], 0
     ; --- page faults: an IDT that lies in two pages
-    mov edi, 21000h
-    mov eax, 7
-    mov ecx, 1024
-.fill:
-    stosd
-    add eax, 1000h
-    dec ecx
-    jnz .fill
-    mov edi, 20000h
-    mov ecx, 1024
-    xor eax, eax
-    rep stosd
-    mov edi, 22000h
-    mov ecx, 1024
-    rep stosd
-    mov dword [20000h], 21007h
-    mov dword [20004h], 22007h
-    mov dword [22000h], 30007h
-    mov dword [22004h], 31007h
-    mov eax, 20000h
-    mov cr3, eax
-    mov eax, cr0
-    or eax, 80000000h
-    mov cr0, eax
+    window 30007h, 31007h
 IDT2 equ WIN + 1000h - 14 * 8
     mov esi, idt
     mov edi, IDT2

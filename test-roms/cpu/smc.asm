@@ -94,30 +94,7 @@ main:
     jnz .beside
     equal 'data beside code', [32010h], 1000
     ; --- through an alias, with paging
-    mov edi, 21000h
-    mov eax, 7
-    mov ecx, 1024
-.fill:
-    stosd
-    add eax, 1000h
-    dec ecx
-    jnz .fill
-    mov edi, 20000h
-    mov ecx, 1024
-    xor eax, eax
-    rep stosd
-    mov edi, 22000h
-    mov ecx, 1024
-    rep stosd
-    mov dword [20000h], 21007h
-    mov dword [20004h], 22007h
-    mov dword [22000h], 33007h
-    mov dword [22004h], 34007h
-    mov eax, 20000h
-    mov cr3, eax
-    mov eax, cr0
-    or eax, 80000000h
-    mov cr0, eax
+    window 33007h, 34007h
     mov byte [33000h], 0b8h
     mov dword [33001h], 1
     mov byte [33005h], 0c3h

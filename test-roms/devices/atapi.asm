@@ -218,18 +218,11 @@ ready:
 .end:
     ret
 handler:
-    push ax
-    push dx
-    inc dword [count]
+    handles
     mov dx, 177h
     in al, dx
     mov [last], al
-    mov al, 20h
-    out 0a0h, al
-    out 20h, al
-    pop dx
-    pop ax
-    iret
+    handled 2
 change_text db 'atapi: change the disc', 10, 0
 align 4, 0
 cdb: times 3 dd 0

@@ -1,10 +1,6 @@
 ; Floppy controller with a disk of 1440 KiB in drive A and none in B: recalibrate, seek, read, write, format, each way
 ; that a transfer ends.
 bits 16
-%macro send 1
-    mov al, %1
-    call put
-%endmacro
 BUFFER equ 0b000h
 ; DMA channel 2: mode (46h disk to memory, 4Ah memory to disk), bytes
 %macro dma2 2
@@ -236,44 +232,6 @@ result:
     cmp si, 7
     jb .next
     ret
-put:
-    push ax
-    mov cx, 0ffffh
-    mov dx, 3f4h
-.look:
-    in al, dx
-    and al, 0c0h
-    cmp al, 80h
-    je .end
-    loop .look
-.end:
-    pop ax
-    inc dx
-    out dx, al
-    ret
-; EAX = a byte of the result, 0EEEEh when there is none
-get:
-    mov cx, 0ffffh
-    mov dx, 3f4h
-.look:
-    in al, dx
-    and al, 0c0h
-    cmp al, 0c0h
-    je .end
-    loop .look
-    mov eax, 0eeeeh
-    ret
-.end:
-    inc dx
-    xor eax, eax
-    in al, dx
-    ret
-handler:
-    push ax
-    inc dword [count]
-    mov al, 20h
-    out 20h, al
-    pop ax
-    iret
+    floppy_routines
 align 4, 0
 seen: times 4 dd 0

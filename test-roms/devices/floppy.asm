@@ -1,9 +1,5 @@
 ; 82077AA without a disk: reset, result phases, version, specify, sense, errors.
 bits 16
-%macro send 1
-    mov al, %1
-    call put
-%endmacro
 main:
     controllers 0bfh, 0ffh
     vector 26h, handler
@@ -68,45 +64,6 @@ main:
     call get
     equal16 'unlock', eax, 0
     done
-; AL to the FIFO, when it wants it
-put:
-    push ax
-    mov cx, 0ffffh
-    mov dx, 3f4h
-.look:
-    in al, dx
-    and al, 0c0h
-    cmp al, 80h
-    je .end
-    loop .look
-.end:
-    pop ax
-    inc dx
-    out dx, al
-    ret
-; EAX = a byte of the result, 0EEEEh when there is none
-get:
-    mov cx, 0ffffh
-    mov dx, 3f4h
-.look:
-    in al, dx
-    and al, 0c0h
-    cmp al, 0c0h
-    je .end
-    loop .look
-    mov eax, 0eeeeh
-    ret
-.end:
-    inc dx
-    xor eax, eax
-    in al, dx
-    ret
-handler:
-    push ax
-    inc dword [count]
-    mov al, 20h
-    out 20h, al
-    pop ax
-    iret
+    floppy_routines
 align 4, 0
 seen: times 4 dd 0

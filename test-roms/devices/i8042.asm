@@ -165,14 +165,10 @@ drain:
     loop .look
     ret
 handler:
-    push ax
+    handles
     in al, 60h
     mov [got], al
-    inc dword [count]
-    mov al, 20h
-    out 20h, al
-    pop ax
-    iret
+    handled 1
 align 4, 0
 got dd 0
 rates db 200, 100, 80

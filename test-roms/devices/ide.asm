@@ -170,17 +170,10 @@ signature:
     in al, dx
     ret
 handler:
-    push ax
-    push dx
-    inc dword [count]
+    handles
     mov dx, 1f7h
     in al, dx
     mov [seen], al
-    mov al, 20h
-    out 0a0h, al
-    out 20h, al
-    pop dx
-    pop ax
-    iret
+    handled 2
 align 4, 0
 seen dd 0

@@ -287,19 +287,12 @@ ask:
     cli
     ret
 handler:
-    push ax
-    push dx
-    inc dword [count]
+    handles
     mov dx, BASE + 7
     in al, dx
     mov [cause], al
     out dx, al
-    mov al, 20h
-    out 0a0h, al
-    out 20h, al
-    pop dx
-    pop ax
-    iret
+    handled 2
 arp db 8, 6, 0, 1, 8, 0, 6, 4, 0, 1
 addresses db 10, 0, 2, 15, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2
 align 4, 0

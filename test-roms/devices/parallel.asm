@@ -54,9 +54,5 @@ main:
     equal16 'the debug console is there', eax, 0e9h
     done
 handler:
-    push ax
-    inc dword [count]
-    mov al, 20h
-    out 20h, al
-    pop ax
-    iret
+    handles
+    handled 1

@@ -140,18 +140,11 @@ pit:
     xchg al, ah
     ret
 handler:
-    push ax
-    push dx
-    inc dword [count]
+    handles
     mov dx, PM
     in ax, dx
     mov [seen], ax
     out dx, ax
-    mov al, 20h
-    out 0a0h, al
-    out 20h, al
-    pop dx
-    pop ax
-    iret
+    handled 2
 align 4, 0
 seen dd 0

@@ -108,16 +108,11 @@ wait_update:
     cli
     ret
 handler:
-    push ax
-    inc dword [count]
+    handles
     mov al, 0ch
     out 70h, al
     in al, 71h
     mov [flags], al
-    mov al, 20h
-    out 0a0h, al
-    out 20h, al
-    pop ax
-    iret
+    handled 2
 align 4, 0
 flags dd 0

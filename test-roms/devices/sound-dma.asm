@@ -237,9 +237,7 @@ put:
     ret
 ; Looks for the cause and acknowledges it
 handler:
-    push ax
-    push dx
-    inc dword [count]
+    handles
     inc dword [total]
     mov dx, 224h
     mov al, 82h
@@ -254,11 +252,7 @@ handler:
     inc dx
 .acknowledge:
     in al, dx
-    mov al, 20h
-    out 20h, al
-    pop dx
-    pop ax
-    iret
+    handled 1
 ; Does not
 deaf:
     push ax

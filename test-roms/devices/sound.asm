@@ -105,9 +105,7 @@ get:
     in al, dx
     ret
 handler:
-    push ax
-    push dx
-    inc dword [count]
+    handles
     mov dx, 224h
     mov al, 82h
     out dx, al
@@ -117,10 +115,6 @@ handler:
     mov [cause], al
     mov dx, 22eh
     in al, dx
-    mov al, 20h
-    out 20h, al
-    pop dx
-    pop ax
-    iret
+    handled 1
 align 4, 0
 cause dd 0

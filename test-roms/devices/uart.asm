@@ -144,21 +144,15 @@ wait_sent:
     mov eax, esi
     ret
 handler:
-    push ax
-    push dx
-    inc dword [count]
+    handles
     mov dx, COM + 2
     in al, dx
     and al, 0fh
     mov [cause], al
-    mov al, 20h
-    out 20h, al
     mov dx, COM + 1
     mov al, 0
     out dx, al
-    pop dx
-    pop ax
-    iret
+    handled 1
 align 4, 0
 seen dd 0
 cause dd 0

@@ -154,6 +154,35 @@ STACK equ 0e000h
 %%done: expect16 %1, NONE, ANY, ANY
 %endmacro
 
+; Turns paging on: the directory at 20000h, the first 4 MiB as they are by the table at 21000h, and at 400000h a window by
+; the table at 22000h, whose first two entries are %1 and %2. All is user's and writable.
+%macro window 2
+    mov edi, 21000h
+    mov eax, 7
+    mov ecx, 1024
+%%fill:
+    stosd
+    add eax, 1000h
+    dec ecx
+    jnz %%fill
+    mov edi, 20000h
+    mov ecx, 1024
+    xor eax, eax
+    rep stosd
+    mov edi, 22000h
+    mov ecx, 1024
+    rep stosd
+    mov dword [20000h], 21007h
+    mov dword [20004h], 22007h
+    mov dword [22000h], %1
+    mov dword [22004h], %2
+    mov eax, 20000h
+    mov cr3, eax
+    mov eax, cr0
+    or eax, 80000000h
+    mov cr0, eax
+%endmacro
+
 ; Goes to ring 3, 32 bit, at %1, with EFLAGS from [user_flags].
 %macro go_user 1
     push dword DATA3
