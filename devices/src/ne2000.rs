@@ -33,6 +33,8 @@ const POLL_TIME: u64 = 1_000_000;
 const SOON: u64 = 2_000;
 /// Most frames taken at one look.
 const FRAMES_PER_POLL: usize = 32;
+/// How long frames lie in the ring, when a guest has taken back their interrupt, before it is told again.
+const PATIENCE: u64 = 100_000;
 /// 1 Gbit/s.
 const BYTE_TIME: u64 = 8;
 /// Bytes in the FIFO.
@@ -79,6 +81,8 @@ struct State {
     sending_packet: bool,
     transmit_due: Option<Time>,
     poll_due: Option<Time>,
+    /// When the guest is told again of frames that it has left in the ring.
+    remind_due: Option<Time>,
     ram: Vec<u8>,
 }
 
@@ -109,6 +113,7 @@ impl Default for State {
             sending_packet: false,
             transmit_due: None,
             poll_due: None,
+            remind_due: None,
             ram: vec![0; RAM_BYTES],
         }
     }
@@ -619,7 +624,9 @@ impl Ne2000 {
             (0, 6) => state.transmit_count = high(state.transmit_count),
             (0, 7) => {
                 state.interrupt_status &= !(value & !RESET);
-                self.look_soon(now);
+                if value & RECEIVED != 0 {
+                    self.state.remind_due = self.has_frames().then(|| now.plus(PATIENCE));
+                }
             }
             (0, 8) => state.remote_address = low(state.remote_address),
             (0, 9) => state.remote_address = high(state.remote_address),
@@ -747,14 +754,17 @@ impl Device for Ne2000 {
                 let Some(frame) = self.network.as_mut().and_then(|network| network.receive(cx.now)) else { break };
                 self.receive(&frame);
             }
-            if self.listening() && self.state.interrupt_status & RECEIVED == 0 && self.has_frames() {
+        }
+        if self.state.remind_due.is_some_and(|due| due <= cx.now) {
+            self.state.remind_due = None;
+            if self.listening() && self.has_frames() {
                 self.report(RECEIVED);
             }
         }
     }
     fn next_event(&self) -> Option<Time> {
         let poll = self.state.poll_due.filter(|_| self.network.is_some());
-        [self.state.transmit_due, poll].into_iter().flatten().min()
+        [self.state.transmit_due, poll, self.state.remind_due].into_iter().flatten().min()
     }
     fn port_io(&mut self) -> Option<&mut dyn PortIo> {
         Some(self)
