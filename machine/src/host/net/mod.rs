@@ -416,6 +416,7 @@ impl UserNetwork {
             && guest.port() != 0
             && remote.port() != 0
             && !self.tcp.is_known(guest, remote)
+            && self.tcp.make_room(guest, remote)
         {
             if let Some(folder) = self.folder.as_ref().filter(|_| to == GATEWAY && remote.port() == 80) {
                 self.tcp.accept_http(guest, remote, folder);

@@ -131,8 +131,9 @@ impl Flows {
                 && !matches!(self.sockets.get::<Socket<'_>>(flow.handle).state(), State::TimeWait | State::Closed)
         })
     }
-    /// Whether there is room for one more; an ended connection gives up its place.
-    fn make_room(&mut self, guest: SocketAddrV4, remote: SocketAddrV4) -> bool {
+    /// Whether there is room for one more between these two; an ended connection gives up its place. To be asked
+    /// before anything is begun for the new one.
+    pub(super) fn make_room(&mut self, guest: SocketAddrV4, remote: SocketAddrV4) -> bool {
         let ended = |flow: &Flow, sockets: &SocketSet<'_>| {
             matches!(sockets.get::<Socket<'_>>(flow.handle).state(), State::TimeWait | State::Closed)
         };
@@ -146,18 +147,14 @@ impl Flows {
         }
         self.flows.len() < MOST
     }
-    fn listen(&mut self, guest: SocketAddrV4, remote: SocketAddrV4, far: Far, wait: bool) -> bool {
-        if !self.make_room(guest, remote) {
-            return false;
-        }
+    fn listen(&mut self, guest: SocketAddrV4, remote: SocketAddrV4, far: Far, wait: bool) {
         let mut socket = socket();
         if socket.listen(endpoint(remote)).is_err() {
-            return false;
+            return;
         }
         socket.pause_synack(wait);
         let handle = self.sockets.add(socket);
         self.flows.push(Flow { handle, guest, remote, far });
-        true
     }
     /// The next packet is the guest's first to `remote`, which `stream` leads to.
     pub(super) fn accept_for(&mut self, guest: SocketAddrV4, remote: SocketAddrV4, stream: Box<dyn Stream>) {
