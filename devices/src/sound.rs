@@ -108,8 +108,8 @@ impl Membrane {
         }
         let (high, at, out, rest) = (self.high, &mut self.at, &mut self.out, &mut self.rest);
         self.output.make(until, |moment| {
-            // The sample that ends here.
-            let end = moment.0.max(*at);
+            // It ends where the next one begins.
+            let end = Time::of_tick(moment.ticks(RATE) + 1, RATE).0.max(*at);
             *out += if high { end - *at } else { 0 };
             *at = end;
             let period = 1_000_000_000 / RATE;
@@ -182,5 +182,28 @@ mod tests {
         assert!(tail.iter().map(|sample| i64::from(sample[0])).sum::<i64>().abs() < 12_000 * 200);
         let rises = tail.windows(2).filter(|pair| pair[0][0] < 0 && pair[1][0] >= 0).count();
         assert!((249..=251).contains(&rises), "{rises} periods in a quarter of a second");
+    }
+
+    #[test]
+    fn when_samples_are_taken_is_not_heard() {
+        let edges: Vec<SpeakerEdge> =
+            (1..200).map(|n| SpeakerEdge { at: Time(n * 499_925), high: n % 2 == 0 }).collect();
+        let heard = |step: u64| {
+            let mut membrane = Membrane::default();
+            membrane.listen(true, Time(0), true);
+            let (mut samples, mut now) = (Vec::new(), 0);
+            while now < 100_000_000 {
+                let until = (now + step).min(100_000_000);
+                let moved: Vec<_> = edges.iter().copied().filter(|edge| (now..until).contains(&edge.at.0)).collect();
+                membrane.follow(&moved, Time(until));
+                samples.extend(membrane.take().1);
+                now = until;
+            }
+            samples
+        };
+        let at_once = heard(100_000_000);
+        for step in [1_000_000, 1_234_567, 7_777, 20_833, 31_250] {
+            assert_eq!(heard(step), at_once, "{step}");
+        }
     }
 }

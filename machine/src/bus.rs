@@ -195,6 +195,8 @@ pub(crate) struct Board {
     horizon: u64,
     wants: bool,
     pub(crate) intr: bool,
+    /// Ticks by which the processor waited for slow registers in this run. None are left between runs.
+    waited: u64,
 }
 
 /// Device DMA: RAM, and the ISA channels unless the controller itself is being accessed.
@@ -279,6 +281,7 @@ impl Board {
             horizon: u64::MAX,
             wants: true,
             intr: false,
+            waited: 0,
         };
         for &(first, last, chip, register) in pc::PORTS {
             if chip != Chip::Vga || fitting.video != VideoAdapter::None {
@@ -505,6 +508,11 @@ impl Board {
     pub(crate) fn begin_run(&mut self, horizon: u64) {
         self.horizon = horizon;
         self.wants = false;
+        self.waited = 0;
+    }
+    /// The run is over: ticks that it took beside its instructions.
+    pub(crate) fn take_wait(&mut self) -> u64 {
+        std::mem::take(&mut self.waited)
     }
     /// Level of the interrupt request, now told to the processor.
     pub(crate) fn sample_interrupt(&mut self) -> bool {
@@ -846,6 +854,12 @@ impl Bus for Board {
     fn port_read(&mut self, cycle: Cycle<'_>, port: u16, access_width: CpuWidth) -> u32 {
         let Cycle { memory, ticks } = cycle;
         self.accesses += 1;
+        if pc::DISPLAY_STATUS.contains(&port) && self.video != VideoAdapter::None {
+            // Programs read it in a loop until the raster is somewhere. Were a read as fast as an addition, a
+            // second of guest time would have more of them than a host can make in one.
+            self.waited += self.clock.ticks_until(Time(pc::DISPLAY_STATUS_TIME));
+            self.wants = true;
+        }
         let width = width(access_width);
         let value = match self.read_routed(memory, ticks, port, width) {
             Some(value) => value,

@@ -1,4 +1,4 @@
-//! Guest time and its unit, the tick: one instruction retired, or skipped while halted.
+//! Guest time and its unit, the tick: one instruction retired, or skipped while halted or while a slow register is read.
 
 use devices::Time;
 

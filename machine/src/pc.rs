@@ -248,6 +248,10 @@ pub(crate) const DMA_PORTS: &[(u16, u16, u16)] = &[(0x000, 0x00f, 0x00), (0x081,
 /// Data ports of the IDE channels.
 pub(crate) const IDE_DATA: [u16; 2] = [0x1f0, 0x170];
 
+/// Input status register 1 of a monochrome and of a colour display adapter.
+pub(crate) const DISPLAY_STATUS: [u16; 2] = [0x3ba, 0x3da];
+/// Nanoseconds that a read of it takes beside the instruction's own tick: 8 cycles of a bus with 8 MHz.
+pub(crate) const DISPLAY_STATUS_TIME: u64 = 1_000;
 /// PCI configuration mechanism 1.
 pub(crate) const PCI_CONFIG: std::ops::RangeInclusive<u16> = 0xcf8..=0xcff;
 /// The PIIX3's reset control register, a byte between the configuration ports.

@@ -650,7 +650,8 @@ impl Machine {
     pub fn now(&self) -> Time {
         self.board.clock.time(self.cpu.ticks)
     }
-    /// Runs for `nanoseconds` of guest time, or until something happens.
+    /// Runs for `nanoseconds` of guest time, or until something happens. The last instruction is finished: one that reads
+    /// the display's status ends up to a microsecond later.
     pub fn run_for(&mut self, nanoseconds: u64) -> Stop {
         let until = self.now().plus(nanoseconds);
         self.run(until, u64::MAX)
@@ -727,6 +728,7 @@ impl Machine {
             budget = budget.min(1 << 40);
             self.board.begin_run(self.cpu.ticks + budget);
             let (exit, _) = self.engine.run(&mut self.cpu, &mut self.memory, &mut self.board, budget);
+            self.cpu.ticks = self.cpu.ticks.saturating_add(self.board.take_wait());
             match exit {
                 Exit::BudgetSpent | Exit::Attention => {}
                 Exit::Breakpoint => {

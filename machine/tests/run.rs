@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use beigebox::{KeyCode, Machine, MemoryStorage, Stop};
+use beigebox::{EngineKind, JitSettings, KeyCode, Machine, MemoryStorage, Stop};
 
 /// 64 KiB of BIOS whose reset vector jumps to `code` at F000:0000.
 fn bios(code: &[u8]) -> Vec<u8> {
@@ -48,6 +48,25 @@ fn halted_time_jumps_to_the_timer() {
     // 10 s at 18.2 Hz.
     assert_eq!(pc.cpu().gpr.get(3), 182);
     assert!(pc.counters().instructions < 2000);
+}
+
+/// A host that makes some million reads a second keeps up with a program that waits for the raster.
+#[test]
+fn reading_the_displays_status_takes_time() {
+    // mov dx,3dah; again: in al,dx; inc cx; jmp again
+    let code = [0xba, 0xda, 0x03, 0xec, 0x41, 0xeb, 0xfc];
+    let mut hashes = Vec::new();
+    for engine in [EngineKind::Interpreter, EngineKind::Jit] {
+        let jit = JitSettings { threshold: Some(1), ..JitSettings::default() };
+        let builder = Machine::builder().memory(2 << 20).bios(bios(&code)).engine(engine).jit(jit);
+        let mut pc = builder.build().unwrap();
+        assert_eq!(pc.run_for(50_000_000), Stop::Done);
+        // 1 us and three instructions of 5 ns.
+        assert!((49_200..=49_300).contains(&pc.counters().accesses), "{}", pc.counters().accesses);
+        assert!(pc.now().0 - 50_000_000 <= 1_000);
+        hashes.push(pc.state_hash());
+    }
+    assert_eq!(hashes[0], hashes[1]);
 }
 
 #[test]

@@ -93,6 +93,19 @@ pub(super) struct Look {
     blink_on: bool,
 }
 
+/// What has come or gone since the last picture of a text screen on which no register changed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turned {
+    cursor: bool,
+    blink: bool,
+}
+
+impl Turned {
+    fn any(self) -> bool {
+        self.cursor || self.blink
+    }
+}
+
 /// Buffers that are kept from one line to the next.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
@@ -283,13 +296,17 @@ impl Vga {
     fn draw(&mut self, video: &[u8], now: Time) {
         let (cursor_on, blink_on) = self.phases(now);
         let mut whole = false;
-        if self.touched || (cursor_on, blink_on) != (self.look.cursor_on, self.look.blink_on) {
+        let mut turned = Turned { cursor: cursor_on != self.look.cursor_on, blink: blink_on != self.look.blink_on };
+        if !self.touched && turned.any() && self.state.is_text() && self.look.layout.is_none() {
+            (self.look.cursor_on, self.look.blink_on) = (cursor_on, blink_on);
+        } else if self.touched || turned.any() {
+            turned = Turned::default();
             self.touched = false;
             let look = self.look(cursor_on, blink_on);
             whole = look != self.look;
             self.look = look;
         }
-        if !whole && !self.written.any() {
+        if !whole && !self.written.any() && !turned.any() {
             return;
         }
         let (width, height) = match self.look.layout {
@@ -299,7 +316,7 @@ impl Vga {
         whole |= self.picture.begin(width, height);
         match self.look.layout {
             Some(layout) => self.draw_dispi(video, layout, whole),
-            None if !self.look.dark => self.draw_vga(video, whole),
+            None if !self.look.dark => self.draw_vga(video, whole, turned),
             None if whole => {
                 self.scratch.line.clear();
                 self.scratch.line.resize(width, 0);
@@ -354,7 +371,7 @@ impl Vga {
         }
     }
 
-    fn draw_vga(&mut self, video: &[u8], whole: bool) {
+    fn draw_vga(&mut self, video: &[u8], whole: bool, turned: Turned) {
         let state = &self.state;
         let (width, height) = state.size();
         let text = state.is_text();
@@ -367,14 +384,19 @@ impl Vga {
         // What stands in `line`, and in `cells`.
         let mut drawn = None;
         let mut row = None;
+        // The row that was looked at last for what blinks, and whether there is something.
+        let mut blinks = (None, false);
         for y in 0..height {
             let place = Beam { again: false, ..beam };
-            if whole || painter.is_written(beam, &self.written) {
+            let key = (beam.counter, if state.crtc.interleaves() { beam.scan & 3 } else { 0 });
+            if turned.any() && blinks.0 != Some(key) {
+                blinks = (Some(key), painter.blinks(beam, turned));
+            }
+            if whole || blinks.1 || painter.is_written(beam, &self.written) {
                 if drawn != Some(place) {
                     drawn = Some(place);
                     line.clear();
                     if text {
-                        let key = (beam.counter, if state.crtc.interleaves() { beam.scan & 3 } else { 0 });
                         if row != Some(key) {
                             row = Some(key);
                             painter.cells(beam, cells);
@@ -478,6 +500,16 @@ impl Painter<'_> {
             Some((first, last)) => written.hits(first * 4, (last + 1) * 4),
             None => written.hits(0, 0x4_0000),
         }
+    }
+
+    /// Whether the row in which `beam` is has something that blinks and has come or gone now.
+    fn blinks(&self, beam: Beam, turned: Turned) -> bool {
+        let cursor_at = self.state.crtc.cursor();
+        (0..self.columns).any(|column| {
+            turned.cursor && beam.counter.wrapping_add(column) & 0xffff == cursor_at
+                || turned.blink
+                    && planes(self.video, self.state.address(beam.counter, column, beam.scan))[1] & 0x80 != 0
+        })
     }
 
     /// The characters of the row in which `beam` is.

@@ -304,7 +304,11 @@ pub(crate) fn recognise(options: &mut Run) -> Result<(), Failure> {
     let Some(path) = options.image.take() else { return Ok(()) };
     let metadata = std::fs::metadata(&path).map_err(|error| Failure::file(&path, "opened", &error))?;
     if metadata.is_dir() {
-        return Err(Failure::new(code::MISSING, format!("{}: is a directory, not an image", path.display())));
+        let text = format!(
+            "{0}: is a directory, not an image; `--share {0}` makes a disk of it, `--cdrom {0}` a disc",
+            path.display()
+        );
+        return Err(Failure::new(code::MISSING, text));
     }
     let mut head = Vec::new();
     File::open(&path)

@@ -32,6 +32,13 @@ impl Area {
         };
         (along(x, self.x, self.width), along(y, self.y, self.height))
     }
+    /// The rows of the window in which something of `rows` of a picture of `height` rows is seen, and those beside it.
+    #[must_use]
+    pub fn rows(&self, height: usize, rows: &Range<usize>) -> Range<usize> {
+        let height = height.max(1);
+        let (start, end) = (rows.start * self.height / height, (rows.end * self.height).div_ceil(height));
+        self.y + start.saturating_sub(1)..self.y + (end + 1).min(self.height)
+    }
 }
 
 /// Where a picture goes in a window: in the middle, as large as it fits in the shape of `natural`
@@ -227,7 +234,13 @@ mod tests {
             for row in 16..32 {
                 pixels[row * 5 + row % 5] += 0x01_0203;
             }
+            let before = part.clone();
             scaler.draw_rows(size, &pixels, 16..32, area, window, &mut part);
+            let touched = area.rows(40, &(16..32));
+            for (y, (old, new)) in before.chunks(window.0).zip(part.chunks(window.0)).enumerate() {
+                assert!(touched.contains(&y) || old == new, "{window:?}: row {y} beside {touched:?}");
+            }
+            assert!(touched.len() <= area.height * 16 / 40 + 4 && touched.end <= window.1, "{touched:?}");
             scaler.draw(size, &pixels, area, window, &mut all);
             assert_eq!(part, all, "{window:?}");
         }

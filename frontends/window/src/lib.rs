@@ -323,11 +323,16 @@ impl FrontEnd for Window {
         let lined = self.line != line;
         let frame = screen.frame(&mut self.viewer);
         let natural = frame.display_size();
+        // Rows of the window that are to be shown.
+        let mut shown = 0..size.1;
         if frame.changed() || lined {
             let area = scale::fit((frame.width, frame.height), natural, size, self.sharp);
             let all = lined || line.is_some() || frame.resized || self.area != area;
             let rows = if all { 0..frame.height } else { changed_rows(&frame) };
             self.area = area;
+            if !all && !self.uncovered {
+                shown = area.rows(frame.height, &rows);
+            }
             self.scaler.draw_rows((frame.width, frame.height), frame.pixels, rows, area, size, &mut self.buffer);
             if let Some(text) = &line {
                 overlay::draw(text, bios::FONT, size, &mut self.buffer);
@@ -339,9 +344,11 @@ impl FrontEnd for Window {
         self.uncovered = false;
         let resized = frame.resized;
         self.shown = Instant::now();
-        self.window
-            .update_with_buffer(&self.buffer, size.0, size.1)
-            .map_err(|error| io::Error::other(error.to_string()))?;
+        if !self.x11.as_mut().is_some_and(|x11| x11.put(&self.buffer, size.0, shown)) {
+            self.window
+                .update_with_buffer(&self.buffer, size.0, size.1)
+                .map_err(|error| io::Error::other(error.to_string()))?;
+        }
         if resized {
             self.follow(natural);
         }

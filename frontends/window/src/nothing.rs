@@ -22,6 +22,9 @@ impl X11 {
     pub(crate) fn line(&self) -> std::os::fd::BorrowedFd<'_> {
         match *self {}
     }
+    pub(crate) fn put(&mut self, _pixels: &[u32], _width: usize, _rows: std::ops::Range<usize>) -> bool {
+        match *self {}
+    }
     pub(crate) fn poll(&mut self) -> Vec<Happening> {
         match *self {}
     }

@@ -3,17 +3,20 @@
 //! X lets several clients listen to the same window's keys. So this one hears hardware key codes,
 //! which say where a key is and not what is printed on it, while minifb's own handling of keys is
 //! not used. A key that has no place on a PC's keyboard is typed by the character that it gives.
+//! And it draws the rows that changed, where minifb draws all of them.
 
 use screen::keysyms::Typist;
 use screen::{Event, KeyCode, evdev};
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
-use x11rb::connection::Connection;
+use x11rb::connection::{Connection, RequestConnection as _};
 use x11rb::errors::ReplyError;
 use x11rb::protocol::Event as XEvent;
 use x11rb::protocol::xkb::{self, ConnectionExt as _};
 use x11rb::protocol::xproto::{
     Atom, ChangeWindowAttributesAux, ClientMessageEvent, ConfigureWindowAux, ConnectionExt as _, CreateGCAux,
-    EventMask, GrabMode, GrabStatus, KeyButMask, KeyPressEvent, NotifyMode, PropMode, Window,
+    EventMask, Gcontext, GrabMode, GrabStatus, ImageFormat, ImageOrder, KeyButMask, KeyPressEvent, NotifyMode,
+    PropMode, Window,
 };
 use x11rb::rust_connection::RustConnection;
 use x11rb::wrapper::ConnectionExt as _;
@@ -32,6 +35,13 @@ pub(crate) enum Happening {
     Left,
 }
 
+/// For drawing in the window.
+struct Canvas {
+    context: Gcontext,
+    depth: u8,
+    bytes: Vec<u8>,
+}
+
 /// The connection.
 pub(crate) struct X11 {
     connection: RustConnection,
@@ -46,6 +56,8 @@ pub(crate) struct X11 {
     is_evdev: bool,
     typist: Typist,
     blank: u32,
+    /// What pictures are drawn with; `None` where pixels are not what they are in a picture of ours.
+    canvas: Option<Canvas>,
     grabbed: bool,
     size: (u16, u16),
     /// Where the taken pointer was last.
@@ -58,6 +70,25 @@ pub(crate) struct X11 {
 const OFFSET: u8 = 8;
 const KEYSYM_UP: u32 = 0xff52;
 const CODE_UP: u8 = 103 + OFFSET;
+
+/// Bytes of a PutImage request before its pixels, at most.
+const PUT_IMAGE: usize = 64;
+
+/// A canvas where a pixel is a word of 00RRGGBBh, the low byte first.
+fn canvas(connection: &RustConnection, window: Window) -> Result<Option<Canvas>, Box<dyn std::error::Error>> {
+    let depth = connection.get_geometry(window)?.reply()?.depth;
+    let visual = connection.get_window_attributes(window)?.reply()?.visual;
+    let setup = connection.setup();
+    let is_32_bit = setup.pixmap_formats.iter().any(|format| format.depth == depth && format.bits_per_pixel == 32);
+    let mut visuals = setup.roots.iter().flat_map(|screen| &screen.allowed_depths).flat_map(|depth| &depth.visuals);
+    let is_ours = visuals.any(|it| it.visual_id == visual && (it.red_mask, it.blue_mask) == (0xff_0000, 0xff));
+    if !is_32_bit || !is_ours || setup.image_byte_order != ImageOrder::LSB_FIRST {
+        return Ok(None);
+    }
+    let context = connection.generate_id()?;
+    connection.create_gc(context, window, &CreateGCAux::new().graphics_exposures(0))?.check()?;
+    Ok(Some(Canvas { context, depth, bytes: Vec::new() }))
+}
 
 impl X11 {
     /// A connection for a window of minifb's, if it is a window of X11.
@@ -92,6 +123,7 @@ impl X11 {
         let blank = connection.generate_id()?;
         connection.create_cursor(blank, pixmap, pixmap, 0, 0, 0, 0, 0, 0, 0, 0)?.check()?;
 
+        let canvas = canvas(&connection, window)?;
         let mut x11 = X11 {
             connection,
             root,
@@ -103,6 +135,7 @@ impl X11 {
             is_evdev: false,
             typist: Typist::new(),
             blank,
+            canvas,
             grabbed: false,
             size: (640, 480),
             last: (0, 0),
@@ -130,6 +163,33 @@ impl X11 {
     /// Readable when the server has told something.
     pub(crate) fn line(&self) -> BorrowedFd<'_> {
         self.connection.stream().as_fd()
+    }
+
+    /// Shows these rows of the window's picture. Whether that could be done.
+    pub(crate) fn put(&mut self, pixels: &[u32], width: usize, rows: Range<usize>) -> bool {
+        let room = self.connection.maximum_request_bytes().saturating_sub(PUT_IMAGE);
+        let Some(canvas) = &mut self.canvas else { return false };
+        let (Ok(wide), at_once) = (u16::try_from(width), room / 4 / width.max(1)) else { return false };
+        let mut y = rows.start;
+        while y < rows.end {
+            let count = (rows.end - y).min(at_once);
+            let Some(part) = pixels.get(y * width..(y + count) * width).filter(|part| !part.is_empty()) else {
+                return false;
+            };
+            canvas.bytes.resize(part.len() * 4, 0);
+            for (bytes, pixel) in canvas.bytes.chunks_exact_mut(4).zip(part) {
+                bytes.copy_from_slice(&pixel.to_le_bytes());
+            }
+            let (format, (depth, context)) = (ImageFormat::Z_PIXMAP, (canvas.depth, canvas.context));
+            let (top, high) = (y as i16, count as u16);
+            let sent =
+                self.connection.put_image(format, self.window, context, wide, high, 0, top, 0, depth, &canvas.bytes);
+            if sent.is_err() {
+                return false;
+            }
+            y += count;
+        }
+        self.connection.flush().is_ok()
     }
 
     /// What has happened since the last call.
