@@ -77,6 +77,18 @@ impl PixelFormat {
             (_, true) => out.extend(value.to_be_bytes()),
         }
     }
+    fn put_row(&self, row: &[u32], out: &mut Vec<u8>) {
+        if self.bytes != 4 || self.max != [255; 3] {
+            return row.iter().for_each(|pixel| self.put(*pixel, out));
+        }
+        // What almost all clients ask for: channels are moved and not scaled.
+        let ([red, green, blue], start) = (self.shift, out.len());
+        out.resize(start + row.len() * 4, 0);
+        for (bytes, pixel) in out.get_mut(start..).unwrap_or_default().chunks_exact_mut(4).zip(row) {
+            let value = (pixel >> 16 & 0xff) << red | (pixel >> 8 & 0xff) << green | (pixel & 0xff) << blue;
+            bytes.copy_from_slice(&if self.big_endian { value.to_be_bytes() } else { value.to_le_bytes() });
+        }
+    }
     /// Whether ZRLE leaves out a byte that carries nothing, and whether it is the lowest one.
     fn compact(&self) -> Option<bool> {
         let used = self.max.iter().zip(self.shift).fold(0, |used, (max, shift)| used | u32::from(*max) << shift);
@@ -144,9 +156,7 @@ impl<'a> Part<'a> {
 /// Every pixel as it is.
 pub fn raw(part: Part<'_>, format: &PixelFormat, out: &mut Vec<u8>) {
     for row in part.rows() {
-        for pixel in row {
-            format.put(*pixel, out);
-        }
+        format.put_row(row, out);
     }
 }
 
@@ -510,6 +520,20 @@ mod tests {
         PixelFormat { bytes: 4, depth: 24, big_endian: true, max: [255; 3], shift: [8, 16, 24] },
         PixelFormat { bytes: 4, depth: 32, big_endian: false, max: [255; 3], shift: [0, 8, 24] },
     ];
+
+    #[test]
+    fn a_row_is_its_pixels() {
+        let row: Vec<u32> = (0..100).map(|n: u32| n.wrapping_mul(0x9e37_79b1) & 0xff_ffff).collect();
+        for shift in [[16, 8, 0], [0, 8, 16], [24, 16, 8], [8, 16, 24]] {
+            for big_endian in [false, true] {
+                let format = PixelFormat { shift, big_endian, ..PixelFormat::DEFAULT };
+                let (mut whole, mut single) = (vec![7], vec![7]);
+                format.put_row(&row, &mut whole);
+                row.iter().for_each(|pixel| format.put(*pixel, &mut single));
+                assert_eq!(whole, single, "{format:?}");
+            }
+        }
+    }
 
     #[test]
     fn pictures_come_back() {
