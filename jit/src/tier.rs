@@ -785,8 +785,11 @@ impl Tier for Upper {
             cell.epoch = epoch;
         }
     }
-    fn overwritten(&mut self, write: CodeWrite, memory: &mut GuestMemory) {
+    fn overwritten(&mut self, write: CodeWrite, marked: bool, memory: &mut GuestMemory) {
         let CodeWrite { page, offset, length } = write;
+        if marked && !self.is_hit(write) {
+            return;
+        }
         let Some(list) = self.pages.remove(&page) else { return };
         let mut kept = Vec::with_capacity(list.len());
         for id in list {
@@ -822,6 +825,14 @@ impl Tier for Upper {
 }
 
 impl Upper {
+    /// Whether a region holds some of what was overwritten.
+    fn is_hit(&self, write: CodeWrite) -> bool {
+        let CodeWrite { page, offset, length } = write;
+        let list = self.pages.get(&page).into_iter().flatten();
+        list.filter_map(|id| self.regions.get(id)).flat_map(|state| &state.unit.region.bytes).any(|(p, first, n)| {
+            *p == page && u32::from(*first) < offset + length && offset < u32::from(*first) + u32::from(*n)
+        })
+    }
     fn forget_all(&mut self) {
         let all: Vec<u32> = self.regions.keys().copied().collect();
         for id in all {

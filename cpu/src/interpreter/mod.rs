@@ -323,7 +323,7 @@ impl Interpreter {
         while let Some(write) = memory.take_code_write() {
             if self.patch(write, model, memory) {
                 self.counters.patched += 1;
-                tier.overwritten(write, memory);
+                tier.overwritten(write, true, memory);
                 continue;
             }
             let CodeWrite { page, offset, length } = write;
@@ -360,7 +360,7 @@ impl Interpreter {
             if let Some(place) = self.pages.get_mut(&page) {
                 *place = list;
             }
-            tier.overwritten(write, memory);
+            tier.overwritten(write, false, memory);
         }
     }
 }

@@ -169,9 +169,9 @@ pub trait Tier {
     /// The interpreter has entered the code at `place`, which runs over into `second`: in this
     /// `epoch` the pages are mapped so.
     fn entered(&mut self, place: &Place, second: Option<HostPage>, epoch: u64);
-    /// Code was overwritten, and marks of code in that page have been taken away: drops the native
-    /// code that is affected and marks the rest again.
-    fn overwritten(&mut self, write: CodeWrite, memory: &mut GuestMemory);
+    /// Code was overwritten: drops the native code that is affected. Unless all is still `marked`, marks of code in that
+    /// page have been taken away, and it marks the rest again.
+    fn overwritten(&mut self, write: CodeWrite, marked: bool, memory: &mut GuestMemory);
     /// Drops all native code.
     fn forget(&mut self, memory: &mut GuestMemory);
 }
@@ -193,6 +193,6 @@ impl Tier for Alone {
         Native::None
     }
     fn entered(&mut self, _place: &Place, _second: Option<HostPage>, _epoch: u64) {}
-    fn overwritten(&mut self, _write: CodeWrite, _memory: &mut GuestMemory) {}
+    fn overwritten(&mut self, _write: CodeWrite, _marked: bool, _memory: &mut GuestMemory) {}
     fn forget(&mut self, _memory: &mut GuestMemory) {}
 }
