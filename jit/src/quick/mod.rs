@@ -1,9 +1,9 @@
 //! Regions as host code in one pass, for a hundredth of what an optimising code generator takes.
 //!
 //! The host's instruction set is the guest's, nearly: guest registers live in host registers, and
-//! instructions are written again with those; `x87` and `sse` do so for theirs. Flags that nobody needs cost nothing; others
-//! are noted as the registers from which they follow, and written down where those change or where
-//! ways meet. What is not handled here is run by the semantics function or the helper that the
+//! instructions are written again with those; `x87` and `sse` do so for theirs. Flags that nobody
+//! needs cost nothing; others are noted as the registers from which they follow, and written down
+//! where those change or where ways meet. What is not handled here is run by the semantics function or the helper that the
 //! interpreter uses; a region of another kind is none for this translator.
 
 pub(crate) mod assembler;
@@ -827,10 +827,7 @@ impl Quick<'_> {
                 self.a.land(jump);
                 self.write_record(flags);
                 self.a.call_mem(word(stubs::BRING));
-                self.a.test(Size::D, R10, R10);
-                let done = self.a.jcc(cc::NE);
-                self.a.patch(done, back);
-                self.leave_to_step(ip, plus);
+                self.back_or_step(back, ip, plus);
             }
             Cold::BringVectors { jump, back, level, ip, plus, flags, unit } => {
                 self.a.land(jump);
@@ -838,10 +835,7 @@ impl Quick<'_> {
                 self.write_unit(unit);
                 self.a.mov_imm(R9, level);
                 self.a.call_mem(word(stubs::BRING_VECTORS));
-                self.a.test(Size::D, R10, R10);
-                let done = self.a.jcc(cc::NE);
-                self.a.patch(done, back);
-                self.leave_to_step(ip, plus);
+                self.back_or_step(back, ip, plus);
             }
             Cold::Step { jump, ip, plus, flags, unit } => {
                 self.a.land(jump);
@@ -870,6 +864,13 @@ impl Quick<'_> {
         }
     }
 
+    /// Back when R10 says so, else the instruction is the interpreter's.
+    fn back_or_step(&mut self, back: usize, ip: u32, plus: i32) {
+        self.a.test(Size::D, R10, R10);
+        let done = self.a.jcc(cc::NE);
+        self.a.patch(done, back);
+        self.leave_to_step(ip, plus);
+    }
     fn leave_to_step(&mut self, ip: u32, plus: i32) {
         self.a.mov_imm(R10, ip);
         self.a.lea(Size::Q, R9, at(REM, plus));
@@ -893,14 +894,12 @@ impl Quick<'_> {
         let price = self.region.blocks[to].steps.len() as i64;
         let single = self.plan.single[to];
         if !single {
-            self.store_flags();
-            self.settle_unit();
+            self.write_down();
         }
         if single && !self.path.consumed {
             self.path.debt += price;
         } else {
-            self.store_flags();
-            self.settle_unit();
+            self.write_down();
             let spare = self.plan.reach[to] - price;
             let pay = price + self.path.debt;
             self.host = 0;
@@ -922,8 +921,7 @@ impl Quick<'_> {
         self.jump_to(to);
     }
     fn check_page(&mut self, page: usize, ip: u64) {
-        self.store_flags();
-        self.settle_unit();
+        self.write_down();
         self.host = 0;
         self.a.mov_imm64(R9, self.p.cells[page] as u64);
         self.a.load(Size::Q, R9, at(R9, 0));
@@ -964,8 +962,7 @@ impl Quick<'_> {
         }
     }
     fn exit(&mut self, from: usize, exit: usize) {
-        self.store_flags();
-        self.settle_unit();
+        self.write_down();
         self.pay();
         let target = self.region.exits[exit];
         self.a.mov_imm64(R8, self.p.slots[exit] as u64);
@@ -1021,8 +1018,7 @@ impl Quick<'_> {
             End::Goto => self.follow(n, block.taken),
             End::Branch(cc) => self.branch(n, cc),
             End::Jump => {
-                self.store_flags();
-                self.settle_unit();
+                self.write_down();
                 for &guess in &block.guesses {
                     let there = region.blocks[guess].ip as u32;
                     self.a.alu_imm(Size::D, 7, R8, there);
@@ -1053,8 +1049,7 @@ impl Quick<'_> {
             _ => true,
         };
         if stores(self, taken) && stores(self, fall) {
-            self.store_flags();
-            self.settle_unit();
+            self.write_down();
         }
         let saved = self.path.clone();
         if let Edge::Block(to) = taken {
@@ -1556,6 +1551,11 @@ impl Quick<'_> {
         self.put(Size::D, at(R8, disp), value);
         self.a.lea(Size::D, SP, at(SP, -4));
         Ok(())
+    }
+    /// Flags, and what is noted of the x87 unit, are where everybody finds them.
+    fn write_down(&mut self) {
+        self.store_flags();
+        self.settle_unit();
     }
     /// Stores the flags before something about them changes: of such changes the words hold one.
     fn store_for_overlay(&mut self) {

@@ -662,6 +662,42 @@ macro_rules! pop {
     };
 }
 
+/// 2: what was called has raised an exception. It is delivered, and native code goes on or is left.
+macro_rules! caught {
+    () => {
+        "2:
+         add rsp, 8
+         mov rdi, r14
+         call {caught}
+         test rax, rax
+         jz {resume}"
+    };
+}
+/// A stub that asks a function something about R9, and has its answer in the register that is named; R8 and R11 stay.
+macro_rules! asking_stub {
+    ($name:ident, $answer:literal, $f:path) => {
+        stub!($name,
+            flush!(),
+            park_vectors!(),
+            "push r8
+             push r11
+             mov rdi, r14
+             mov rsi, r9
+             sub rsp, 8
+             call {f}
+             add rsp, 8",
+            concat!("mov ", $answer, ", rax"),
+            "pop r11
+             pop r8",
+            unpark_vectors!(),
+            reload!(),
+            "ret";
+            g = const GPR, f = sym $f, vectors = const VECTORS, store_vectors = sym store_vectors,
+            load_vectors = sym load_vectors
+        );
+    };
+}
+
 // R8: offset, R9D: description, R10D: IP. R8 becomes the host address.
 stub!(access_stub,
     "mov [r14 + {r11}], r11
@@ -687,13 +723,8 @@ stub!(access_stub,
     unpark!(),
     reload!(),
     "mov r11, [r14 + {r11}]
-     ret
-     2:
-     add rsp, 8
-     mov rdi, r14
-     call {caught}
-     test rax, rax
-     jz {resume}",
+     ret",
+    caught!(),
     pop!(),
     "ret";
     g = const GPR, r11 = const SAVED_R11, caught = sym caught, resume = sym resume_stub, f = sym access, saved = const SAVED,
@@ -798,25 +829,7 @@ stub!(bring_stub,
     store_vectors = sym store_vectors
 );
 // R9: level. R10 becomes 0 when SSE instructions must not run.
-stub!(bring_vectors_stub,
-    flush!(),
-    park_vectors!(),
-    "push r8
-     push r11
-     mov rdi, r14
-     mov rsi, r9
-     sub rsp, 8
-     call {f}
-     add rsp, 8
-     mov r10, rax
-     pop r11
-     pop r8",
-    unpark_vectors!(),
-    reload!(),
-    "ret";
-    g = const GPR, f = sym bring_vectors, vectors = const VECTORS, store_vectors = sym store_vectors,
-    load_vectors = sym load_vectors
-);
+asking_stub!(bring_vectors_stub, "r10", bring_vectors);
 // R9: operation, R10: debt.
 stub!(one_stub,
     flush!(),
@@ -834,38 +847,15 @@ stub!(one_stub,
      mov r15, [r15 + {remaining}]",
     reload!(),
     reload_rest!(),
-    "ret
-     2:
-     add rsp, 8
-     mov rdi, r14
-     call {caught}
-     test rax, rax
-     jz {resume}",
+    "ret",
+    caught!(),
     pop!(),
     "ret";
     g = const GPR, env = const cx::ENV, remaining = const REMAINING, caught = sym caught, resume = sym resume_stub,
     f = sym one, x87 = const X87, park = sym park
 );
 // R9: condition; whether it holds.
-stub!(cond_stub,
-    flush!(),
-    park_vectors!(),
-    "push r8
-     push r11
-     mov rdi, r14
-     mov rsi, r9
-     sub rsp, 8
-     call {f}
-     add rsp, 8
-     mov r9, rax
-     pop r11
-     pop r8",
-    unpark_vectors!(),
-    reload!(),
-    "ret";
-    g = const GPR, f = sym cond, vectors = const VECTORS, store_vectors = sym store_vectors,
-    load_vectors = sym load_vectors
-);
+asking_stub!(cond_stub, "r9", cond);
 stub!(settle_stub,
     flush!(),
     park_vectors!(),
@@ -888,25 +878,7 @@ stub!(settle_stub,
     load_vectors = sym load_vectors
 );
 // R9: a cell; R10: whether it is valid now.
-stub!(revalidate_stub,
-    flush!(),
-    park_vectors!(),
-    "push r8
-     push r11
-     mov rdi, r14
-     mov rsi, r9
-     sub rsp, 8
-     call {f}
-     add rsp, 8
-     mov r10, rax
-     pop r11
-     pop r8",
-    unpark_vectors!(),
-    reload!(),
-    "ret";
-    g = const GPR, f = sym revalidate, vectors = const VECTORS, store_vectors = sym store_vectors,
-    load_vectors = sym load_vectors
-);
+asking_stub!(revalidate_stub, "r10", revalidate);
 stub!(load_stub, reload!(), reload_rest!(), "ret"; g = const GPR);
 // R8: how, R9: what is left of the budget, R10: IP.
 stub!(leave_stub,

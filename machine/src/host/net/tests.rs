@@ -1,5 +1,6 @@
 //! A guest that is a smoltcp stack of its own speaks with the network.
 
+use super::tcp::MOST as CONNECTIONS;
 use super::*;
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::phy::{self, DeviceCapabilities, Medium};
@@ -149,14 +150,14 @@ fn connections_and_ports_are_limited() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = std::thread::spawn(move || {
-        let streams: Vec<_> = listener.incoming().take(tcp_limit()).map(|stream| stream.unwrap()).collect();
+        let streams: Vec<_> = listener.incoming().take(CONNECTIONS).map(|stream| stream.unwrap()).collect();
         for mut stream in &streams {
             stream.write_all(b"here").unwrap();
         }
         streams
     });
     let mut guest = Guest::new(UserConfig::default());
-    let handles: Vec<_> = (0..tcp_limit() as u16 + 30)
+    let handles: Vec<_> = (0..CONNECTIONS as u16 + 30)
         .map(|number| {
             let buffer = || tcp::SocketBuffer::new(vec![0; 64]);
             let handle = guest.sockets.add(tcp::Socket::new(buffer(), buffer()));
@@ -168,9 +169,9 @@ fn connections_and_ports_are_limited() {
         .collect();
     for _ in 0..20_000 {
         guest.poll();
-        assert!(guest.cable.0.tcp.count() <= tcp_limit());
+        assert!(guest.cable.0.tcp.count() <= CONNECTIONS);
         let all = handles.iter().map(|handle| guest.sockets.get::<tcp::Socket<'_>>(*handle));
-        if all.filter(|socket| socket.recv_queue() == 4).count() == tcp_limit() {
+        if all.filter(|socket| socket.recv_queue() == 4).count() == CONNECTIONS {
             break;
         }
     }
@@ -185,10 +186,6 @@ fn connections_and_ports_are_limited() {
         assert!(guest.cable.0.udp.len() <= UDP_FLOWS);
     }
 }
-fn tcp_limit() -> usize {
-    super::tcp::MOST
-}
-
 #[test]
 fn forwards_lead_into_the_guest() {
     let forward =
