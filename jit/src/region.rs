@@ -201,6 +201,9 @@ pub(crate) fn explore(
     let mut x = Explorer { cpu, env, place: *place, known, everything, pages };
     let mut found: BTreeMap<u64, Found> = BTreeMap::new();
     let mut leaders = BTreeSet::from([place.ip]);
+    // An interrupt's return may lead into the middle of a loop, which stays whole then: code from there to the end of
+    // its block is there twice.
+    let mut is_cut = false;
     let mut returns = BTreeSet::new();
     let mut heads = BTreeSet::new();
     let mut work = std::collections::VecDeque::from([place.ip]);
@@ -240,6 +243,7 @@ pub(crate) fn explore(
                     if target <= ip && i.op != Opcode::CallNear {
                         heads.insert(target);
                     }
+                    is_cut |= target == place.ip;
                     if target <= u64::from(place.limit) && x.is_known(target) && leaders.insert(target) {
                         work.push_back(target);
                     }
@@ -248,6 +252,7 @@ pub(crate) fn explore(
             }
             // Where the interpreter begins a new block as well.
             if crosses || next.wrapping_add(place.base).is_multiple_of(PAGE) {
+                is_cut |= next == place.ip;
                 if next > ip && x.is_known(next) && leaders.insert(next) {
                     work.push_back(next);
                 }
@@ -280,7 +285,8 @@ pub(crate) fn explore(
         let mut ip = start;
         let mut last = None;
         while let Some(f) = found.get(&ip) {
-            if ip != start && (leaders.contains(&ip) || f.page != page || f.second.is_some()) {
+            let is_leader = leaders.contains(&ip) && (is_cut || ip != place.ip);
+            if ip != start && (is_leader || f.page != page || f.second.is_some()) {
                 break;
             }
             insns.push(f.lowered.insn);
