@@ -1,49 +1,43 @@
 //! The soft TLB: linear page to host page, with the permission to use it.
 
-use crate::memory::HostPage;
+use crate::memory::{HostPage, PAGE};
 use crate::watch::Watches;
 
 /// Entries of each half of a table.
-pub(crate) const ENTRIES: usize = 4096;
+pub(crate) const ENTRIES: usize = 8192;
 const MASK: u64 = !0xfff;
 
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Entry {
-    /// Linear page address | generation; the generation never matches after a flush.
+    /// Linear page address: what lies less than a page above it is in the page.
     tag: u64,
     page: HostPage,
 }
 
-const EMPTY: Entry = Entry { tag: u64::MAX, page: HostPage::NOWHERE };
+/// No canonical address is less than a page above the tag.
+const EMPTY: Entry = Entry { tag: 1 << 63, page: HostPage::NOWHERE };
 
 /// Words at the start of [`Tables`] that the tables leave to an engine.
 pub const ENGINE_WORDS: usize = 128 + 4 * 4096;
 
 /// The tables themselves, laid out for native code that reads them: the words of the engine, the
-/// two generations, the entries for reading, the entries for writing. An entry is a tag (linear
-/// page address | generation) and the address of the host page.
+/// entries for reading, the entries for writing; in each the supervisor's half first. An entry is a
+/// tag, which is the linear page's address or no address, and the address of the host page.
 #[repr(C, align(64))]
 pub struct Tables {
     /// For the engine that owns the TLB; their address does not change while it lives.
     pub engine: [u64; ENGINE_WORDS],
-    read_generation: u64,
-    write_generation: u64,
     read: [Entry; ENTRIES * 2],
     write: [Entry; ENTRIES * 2],
 }
 
 impl Tables {
-    /// Byte offset of the generation of entries for reading.
-    pub const READ_GENERATION: usize = std::mem::offset_of!(Tables, read_generation);
-    /// Byte offset of the generation of entries for writing.
-    pub const WRITE_GENERATION: usize = std::mem::offset_of!(Tables, write_generation);
     /// Byte offset of the entries for reading.
     pub const READ: usize = std::mem::offset_of!(Tables, read);
     /// Byte offset of the entries for writing.
     pub const WRITE: usize = std::mem::offset_of!(Tables, write);
-    /// Half the number of entries of a table, and the bit of an entry's number that is the other
-    /// way round for user code.
+    /// Half the number of entries of a table, and the number of the first one for user code.
     pub const HALF: usize = ENTRIES;
     /// Bytes of an entry.
     pub const ENTRY: usize = std::mem::size_of::<Entry>();
@@ -58,7 +52,7 @@ const CODE: usize = 512;
 /// page becomes code, and all of everything when CR3 is loaded.
 #[derive(Clone, Copy)]
 struct Lasting {
-    /// As in [`Entry`]; for global pages with the generation of those.
+    /// Linear page address | generation, for global pages that of those; it never matches after a flush.
     tag: u64,
     page: HostPage,
     is_writable: bool,
@@ -74,6 +68,10 @@ pub struct Tlb {
     tables: Box<Tables>,
     second: Box<[Lasting; SECOND]>,
     code: Box<[Lasting; CODE]>,
+    /// Which entries have been filled since they were forgotten last.
+    read_filled: Filled,
+    write_filled: Filled,
+    generation: u64,
     global_generation: u64,
     /// One bit for each 4 MiB of the low 4 GiB: a page larger than 4 KiB was used there.
     large: [u64; 16],
@@ -83,6 +81,37 @@ pub struct Tlb {
     pub flushes: u64,
     /// Pages with these never get in.
     pub(crate) watches: Watches,
+}
+
+/// Most entries that are forgotten one by one.
+const FEW: usize = 512;
+
+/// Numbers of entries that are not empty, as long as there are few.
+#[derive(Default)]
+struct Filled {
+    entries: Vec<u16>,
+    are_many: bool,
+}
+
+impl Filled {
+    fn add(&mut self, entry: usize) {
+        const { assert!(ENTRIES * 2 <= 1 << 16) };
+        if self.entries.len() < FEW {
+            self.entries.push(entry as u16);
+        } else {
+            self.are_many = true;
+        }
+    }
+    fn clear(&mut self, table: &mut [Entry; ENTRIES * 2]) {
+        if std::mem::take(&mut self.are_many) {
+            table.fill(EMPTY);
+        } else {
+            for entry in &self.entries {
+                table[usize::from(*entry)] = EMPTY;
+            }
+        }
+        self.entries.clear();
+    }
 }
 
 impl Default for Tlb {
@@ -106,13 +135,14 @@ impl Tlb {
         Tlb {
             tables: Box::new(Tables {
                 engine: [0; ENGINE_WORDS],
-                read_generation: 0,
-                write_generation: 0,
                 read: [EMPTY; ENTRIES * 2],
                 write: [EMPTY; ENTRIES * 2],
             }),
             second: table(NEVER),
             code: table(NEVER),
+            read_filled: Filled::default(),
+            write_filled: Filled::default(),
+            generation: 0,
             global_generation: 0,
             large: [0; 16],
             misses: 0,
@@ -129,14 +159,17 @@ impl Tlb {
     pub fn tables(&mut self) -> &mut Tables {
         &mut self.tables
     }
-    /// The page number's low bits, the highest of them the other way round for `half`, so that
-    /// user and supervisor never find one another's entries and either can use all of the table.
+    /// User and supervisor never find one another's entries.
     #[inline(always)]
     fn index(linear: u64, half: usize) -> usize {
-        ((linear >> 12) as usize ^ half) & (ENTRIES * 2 - 1)
+        ((linear >> 12) as usize & (ENTRIES - 1) | half) & (ENTRIES * 2 - 1)
     }
     fn slot(linear: u64, user: bool) -> usize {
         Tlb::index(linear, usize::from(user) * ENTRIES)
+    }
+    #[inline(always)]
+    fn find(e: &Entry, linear: u64, size: u64) -> Option<HostPage> {
+        (size <= PAGE && linear.wrapping_sub(e.tag) <= PAGE - size).then_some(e.page)
     }
     /// The host page for reading `size` bytes at `linear`; `None` also when they cross into the
     /// next page.
@@ -155,30 +188,31 @@ impl Tlb {
     #[inline(always)]
     #[must_use]
     pub fn read_in(&self, linear: u64, size: u64, half: usize) -> Option<HostPage> {
-        let e = &self.tables.read[Tlb::index(linear, half)];
-        if e.tag == (linear.wrapping_add(size - 1) & MASK) | self.tables.read_generation { Some(e.page) } else { None }
+        Tlb::find(&self.tables.read[Tlb::index(linear, half)], linear, size)
     }
     /// As `write`, in the half of the table that [`crate::CpuState::tlb_half`] names.
     #[inline(always)]
     #[must_use]
     pub fn write_in(&self, linear: u64, size: u64, half: usize) -> Option<HostPage> {
-        let e = &self.tables.write[Tlb::index(linear, half)];
-        if e.tag == (linear.wrapping_add(size - 1) & MASK) | self.tables.write_generation { Some(e.page) } else { None }
+        Tlb::find(&self.tables.write[Tlb::index(linear, half)], linear, size)
     }
     /// Enters a translation for reading.
     pub fn fill_read(&mut self, linear: u64, user: bool, page: HostPage) {
-        self.tables.read[Self::slot(linear, user)] = Entry { tag: (linear & MASK) | self.tables.read_generation, page };
+        let slot = Tlb::slot(linear, user);
+        self.read_filled.add(slot);
+        self.tables.read[slot] = Entry { tag: linear & MASK, page };
     }
     /// Enters a translation for writing.
     pub fn fill_write(&mut self, linear: u64, user: bool, page: HostPage) {
-        self.tables.write[Self::slot(linear, user)] =
-            Entry { tag: (linear & MASK) | self.tables.write_generation, page };
+        let slot = Tlb::slot(linear, user);
+        self.write_filled.add(slot);
+        self.tables.write[slot] = Entry { tag: linear & MASK, page };
     }
     fn lasting_slot<const N: usize>(linear: u64, user: bool) -> usize {
         ((linear >> 12) as usize ^ usize::from(user) * N / 2) & (N - 1)
     }
     fn lasting(&self, e: &Lasting, linear: u64) -> Option<HostPage> {
-        let generation = if e.is_global { self.global_generation } else { self.tables.read_generation };
+        let generation = if e.is_global { self.global_generation } else { self.generation };
         (e.tag == (linear & MASK) | generation).then_some(e.page)
     }
     /// The host page at `linear` as far as it is known without a walk, and whether it may be
@@ -192,7 +226,7 @@ impl Tlb {
     pub fn learn(&mut self, linear: u64, user: bool, page: HostPage, is_writable: bool, is_global: bool) {
         // A read must not take away what a write has found out.
         let is_writable = is_writable || self.known(linear, user) == Some((page, true));
-        let generation = if is_global { self.global_generation } else { self.tables.read_generation };
+        let generation = if is_global { self.global_generation } else { self.generation };
         self.second[Tlb::lasting_slot::<SECOND>(linear, user)] =
             Lasting { tag: (linear & MASK) | generation, page, is_writable, is_global };
     }
@@ -203,7 +237,7 @@ impl Tlb {
     }
     /// Remembers a translation for [`Tlb::execute`].
     pub fn fill_execute(&mut self, linear: u64, user: bool, page: HostPage, is_global: bool) {
-        let generation = if is_global { self.global_generation } else { self.tables.read_generation };
+        let generation = if is_global { self.global_generation } else { self.generation };
         self.code[Tlb::lasting_slot::<CODE>(linear, user)] =
             Lasting { tag: (linear & MASK) | generation, page, is_writable: false, is_global };
     }
@@ -221,13 +255,13 @@ impl Tlb {
     /// Forgets everything but global pages (a load of CR3 with CR4.PGE set).
     pub fn flush_local(&mut self) {
         self.flushes += 1;
-        self.tables.read_generation += 1;
-        if self.tables.read_generation > 0xffe {
-            self.tables.read.fill(EMPTY);
+        self.generation += 1;
+        if self.generation > 0xffe {
             self.second.fill(NEVER);
             self.code.fill(NEVER);
-            self.tables.read_generation = 0;
+            self.generation = 0;
         }
+        self.read_filled.clear(&mut self.tables.read);
         self.flush_writes();
     }
     /// Remembers that a page larger than 4 KiB maps `linear`.
@@ -244,11 +278,7 @@ impl Tlb {
     }
     /// Forgets all permissions to write.
     pub fn flush_writes(&mut self) {
-        self.tables.write_generation += 1;
-        if self.tables.write_generation > 0xffe {
-            self.tables.write.fill(EMPTY);
-            self.tables.write_generation = 0;
-        }
+        self.write_filled.clear(&mut self.tables.write);
     }
     /// Forgets the page of `linear` (INVLPG).
     pub fn flush_page(&mut self, linear: u64) {
@@ -267,7 +297,7 @@ mod tests {
     use crate::memory::{Backing, GuestMemory};
 
     #[test]
-    fn hits_only_inside_the_page_and_generation() {
+    fn hits_only_inside_the_page_until_a_flush() {
         let mut m = GuestMemory::new(1 << 20, 0, 0).unwrap();
         let ram = m.ram();
         m.map(0, 1 << 20, ram, 0, false);

@@ -8,6 +8,7 @@ use crate::survey::{CARRY, Span};
 use cpu::core::{Env, Fault};
 use cpu::flags::{Cond, FlagsOf, LazyFlags, bits};
 use cpu::insn::{Address, Insn, Rep};
+use cpu::memory::PAGE;
 use cpu::micro::Micro;
 use cpu::semantics;
 use cpu::state::{CpuState, Mode, Seg, Segment, Width, gpr};
@@ -1414,28 +1415,18 @@ impl<'a> Emitter<'a> {
             let sum = self.b.ins().ireduce(I32, sum);
             (self.b.ins().uextend(I64, sum), Some(inside))
         };
-        let (table, generation) = if span.write {
-            (Tables::WRITE, Tables::WRITE_GENERATION)
-        } else {
-            (Tables::READ, Tables::READ_GENERATION)
-        };
+        let half = if self.region.place.mode.has(Mode::USER) { Tables::HALF * Tables::ENTRY } else { 0 };
+        let table = half + if span.write { Tables::WRITE } else { Tables::READ };
         const { assert!(Tables::ENTRY == 16) };
         let eight = self.iconst(I32, 8);
         let at = self.b.ins().ushr(linear, eight);
-        let mask = self.iconst(I64, (2 * Tables::HALF as u64 - 1) << 4);
-        let mut at = self.b.ins().band(at, mask);
-        if self.region.place.mode.has(Mode::USER) {
-            let half = self.iconst(I64, (Tables::HALF as u64) << 4);
-            at = self.b.ins().bxor(at, half);
-        }
+        let mask = self.iconst(I64, (Tables::HALF as u64 - 1) << 4);
+        let at = self.b.ins().band(at, mask);
         let at = self.b.ins().iadd(self.ctx, at);
-        let last = if span.bytes > 1 { self.b.ins().iadd_imm_s(linear, i64::from(span.bytes) - 1) } else { linear };
-        let mask = self.iconst(I64, !0xfff);
-        let want = self.b.ins().band(last, mask);
-        let generation = self.load64(self.ctx, generation);
-        let want = self.b.ins().bor(want, generation);
         let tag = self.load64(at, table);
-        let mut ok = self.b.ins().icmp(IntCC::Equal, want, tag);
+        let low = self.b.ins().isub(linear, tag);
+        let most = self.iconst(I64, PAGE - u64::from(span.bytes));
+        let mut ok = self.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, low, most);
         if let Some(inside) = inside {
             ok = self.b.ins().band(ok, inside);
         }
@@ -1449,8 +1440,6 @@ impl<'a> Emitter<'a> {
         self.slowly(seg, offset64, size, how, value, disp, after);
         self.open(hit);
         let page = self.load64(at, table + 8);
-        let low = self.iconst(I64, 0xfff);
-        let low = self.b.ins().band(linear, low);
         let host = self.b.ins().iadd(page, low);
         match group {
             Some(_) => self.b.ins().jump(after, &[host.into(), host.into()]),

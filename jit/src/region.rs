@@ -538,3 +538,44 @@ fn settle(region: &mut Region) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cpu::Model;
+    use cpu::bus::Bus;
+    use cpu::interpreter::Ways;
+    use cpu::memory::{Backing, GuestMemory};
+    use cpu::state::{Attributes, Seg, Segment, cr0};
+    use cpu::tlb::Tlb;
+
+    struct Nobody;
+    impl Bus for Nobody {}
+
+    #[test]
+    fn a_loop_entered_in_its_middle_stays_whole() {
+        // 1000: inc ecx; mov eax, [esi]; cmp eax, ecx; jl 1000; hlt
+        const CODE: [u8; 8] = [0x41, 0x8b, 0x06, 0x39, 0xc8, 0x7c, 0xf9, 0xf4];
+        const BRANCH: u64 = 0x1005;
+        let mut memory = GuestMemory::new(1 << 20, 0, 0).unwrap();
+        let ram = memory.ram();
+        memory.map(0, 1 << 20, ram, 0, false);
+        memory.write(0x1000, &CODE);
+        let Backing::Ram(page) = memory.backing(0x1000) else { panic!("no RAM") };
+        let mut cpu = CpuState::new(Model::PentiumM);
+        cpu.cr0 |= cr0::PE;
+        for seg in Seg::ALL {
+            let attributes = Attributes(if seg == Seg::Cs { 0xc9b } else { 0xc93 });
+            cpu.seg[seg as usize] = Segment::new(8, 0, u32::MAX, attributes, true);
+        }
+        cpu.update_mode();
+        let (mut bus, mut tlb, mut ways) = (Nobody, Tlb::new(), Ways::default());
+        let mut env = Env::new(&mut memory, &mut bus, &mut tlb, &mut ways);
+        // Where an interrupt returns to.
+        let place = Place { page, offset: 5, mode: cpu.mode, limit: u32::MAX, ip: BRANCH, base: 0 };
+        let region = explore(&place, &|_| true, false, &cpu, &mut env).expect("there is something to translate");
+        let steps = |ip| region.blocks.iter().find(|b| b.ip == ip).map(|b| b.steps.len());
+        assert_eq!(steps(BRANCH), Some(1));
+        assert_eq!(steps(0x1000), Some(4));
+    }
+}

@@ -28,6 +28,11 @@ pub(crate) fn host(index: u8) -> Reg {
     [0, 1, 2, 3, 12, 13, 6, 7][usize::from(index & 7)]
 }
 
+/// Which guest register is there.
+pub(crate) fn guest(reg: Reg) -> Option<u8> {
+    (0..8).find(|index| host(*index) == reg)
+}
+
 /// Operand size of an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Size {

@@ -15,9 +15,10 @@ use crate::context as cx;
 use crate::plan::Plan;
 use crate::region::{Block, Edge, Region, Step};
 use crate::survey::{ALL, CARRY, Surveyor};
-use assembler::{AX, Asm, At, CPU, CTX, CX, DX, R8, R9, R10, R11, REM, Reg, SP, Size, at, cc, host};
+use assembler::{AX, Asm, At, CPU, CTX, CX, DX, R8, R9, R10, R11, REM, Reg, SP, Size, at, cc, guest, host};
 use cpu::flags::{Cond, FlagsOf, LazyFlags, bits};
 use cpu::insn::{Address, Insn, Mnemonic, OperandKind, Rep};
+use cpu::memory::PAGE;
 use cpu::semantics::Opcode;
 use cpu::state::{CpuState, Mode, Seg, Segment, Width, gpr};
 use cpu::tlb::Tables;
@@ -102,6 +103,18 @@ impl Path {
     }
 }
 
+/// What of the flags must be where it can be found.
+enum Need {
+    No,
+    /// All of it; registers whose values it may be found in are all but `clobbered`. With `carry`, CF is in
+    /// [`LazyFlags::cf`].
+    Name {
+        clobbered: u32,
+        carry: bool,
+    },
+    All,
+}
+
 enum End {
     Fall,
     Goto,
@@ -153,6 +166,7 @@ enum Cold {
         plus: i32,
         /// Whether and where a page's cell is that may be valid after all, and where to go on then.
         cell: Option<(Cell, usize)>,
+        flags: Flags,
     },
     Settle {
         jump: usize,
@@ -220,6 +234,10 @@ fn lazy(field: usize) -> At {
 }
 fn carry() -> At {
     lazy(offset_of!(LazyFlags, cf))
+}
+/// Registers of the host that an instruction changes.
+fn written(step: &Step) -> u32 {
+    (0..8).filter(|r| step.survey.written >> r & 1 != 0).map(|r| 1 << host(r)).sum()
 }
 fn word(offset: usize) -> At {
     at(CTX, offset as i32)
@@ -369,6 +387,32 @@ impl Quick<'_> {
                 self.store_loc(stubs::FLAGS_Y, y);
             }
         }
+    }
+    /// Flags on the way to a block that replaces them before it computes with them: where they are in registers that
+    /// keep their values until then, those are named.
+    fn name_flags(&mut self, clobbered: u32) {
+        let Flags::Record(rec) = self.path.flags else { return };
+        let stays = |loc| match loc {
+            Loc::Reg(r) => guest(r).filter(|_| clobbered >> r & 1 == 0),
+            Loc::Imm(_) => None,
+        };
+        let mut kind = Quick::kind(rec.of, rec.form, rec.size, rec.carry_is_stored);
+        match stays(rec.x) {
+            Some(index) => kind |= stubs::from_register(index),
+            None => self.store_loc(stubs::FLAGS_X, rec.x),
+        }
+        let short = match rec.y {
+            Some(Loc::Imm(value)) => stubs::second_number(value),
+            Some(y) => stays(y).map(stubs::second_from_register),
+            None => Some(0),
+        };
+        match (short, rec.y) {
+            (Some(bits), _) => kind |= bits,
+            (None, Some(y)) => self.store_loc(stubs::FLAGS_Y, y),
+            (None, None) => {}
+        }
+        self.a.store_imm(Size::D, word(stubs::FLAGS), kind);
+        self.path.flags = Flags::Stored(rec.carry_is_stored);
     }
     /// Flags to memory; the host's flags stay.
     fn store_flags(&mut self) {
@@ -652,26 +696,16 @@ impl Quick<'_> {
             jumps.push(self.a.jcc(cc::A));
             self.a.alu_load(Size::D, 0, R8, at(CPU, segment + offset_of!(Segment, base) as i32));
         }
-        let (table, generation) =
-            if is_write { (Tables::WRITE, Tables::WRITE_GENERATION) } else { (Tables::READ, Tables::READ_GENERATION) };
+        let half = if self.region.place.mode.has(Mode::USER) { Tables::HALF * Tables::ENTRY } else { 0 };
+        let table = half + if is_write { Tables::WRITE } else { Tables::READ };
         const { assert!(Tables::ENTRY == 16) };
         self.a.mov(Size::D, R9, R8);
         self.a.shift(Size::D, 5, R9, 8);
-        self.a.alu_imm(Size::D, 4, R9, (2 * Tables::HALF as u32 - 1) << 4);
-        if self.region.place.mode.has(Mode::USER) {
-            self.a.alu_imm(Size::D, 6, R9, (Tables::HALF as u32) << 4);
-        }
-        if bytes == 1 {
-            self.a.mov(Size::Q, R10, R8);
-        } else {
-            self.a.lea(Size::Q, R10, at(R8, bytes as i32 - 1));
-        }
-        self.a.alu_imm(Size::Q, 4, R10, 0xffff_f000);
-        self.a.alu_load(Size::Q, 1, R10, word(generation));
+        self.a.alu_imm(Size::D, 4, R9, (Tables::HALF as u32 - 1) << 4);
         let entry = |field: usize| At { base: Some(CTX), index: Some(R9), shift: 0, disp: (table + field) as i32 };
-        self.a.alu_load(Size::Q, 7, R10, entry(0));
-        jumps.push(self.a.jcc(cc::NE));
-        self.a.alu_imm(Size::D, 4, R8, 0xfff);
+        self.a.alu_load(Size::Q, 5, R8, entry(0));
+        self.a.alu_imm(Size::Q, 7, R8, (PAGE - bytes) as u32);
+        jumps.push(self.a.jcc(cc::A));
         self.a.alu_load(Size::Q, 0, R8, entry(8));
         if let Some(slot) = group {
             self.a.store(Size::Q, word(stubs::GROUPS + 8 * slot), R8);
@@ -791,8 +825,9 @@ impl Quick<'_> {
                 self.a.pop_flags();
                 self.a.jump_back(behind);
             }
-            Cold::Leave { jump, how, ip, plus, cell } => {
+            Cold::Leave { jump, how, ip, plus, cell, flags } => {
                 self.a.land(jump);
+                self.write_record(flags);
                 if let Some((cell, back)) = &cell {
                     match cell {
                         Cell::Here(at) => self.a.mov_imm64(R9, *at),
@@ -893,13 +928,27 @@ impl Quick<'_> {
     fn go_to(&mut self, to: usize) {
         let price = self.region.blocks[to].steps.len() as i64;
         let single = self.plan.single[to];
-        if !single {
-            self.write_down();
-        }
         if single && !self.path.consumed {
             self.path.debt += price;
         } else {
-            self.write_down();
+            let flags = match self.need(to) {
+                Need::No => std::mem::replace(&mut self.path.flags, Flags::Stored(false)),
+                Need::Name { clobbered, carry } => {
+                    if carry {
+                        self.store_carry();
+                        if let Flags::Record(rec) = &mut self.path.flags {
+                            rec.carry_is_stored = true;
+                        }
+                    }
+                    self.name_flags(clobbered);
+                    self.path.flags
+                }
+                Need::All => {
+                    self.store_flags();
+                    self.path.flags
+                }
+            };
+            self.settle_unit();
             let spare = self.plan.reach[to] - price;
             let pay = price + self.path.debt;
             self.host = 0;
@@ -913,12 +962,50 @@ impl Quick<'_> {
             self.path.debt = 0;
             self.path.consumed = false;
             let ip = self.region.blocks[to].ip as u32;
-            self.cold.push(Cold::Leave { jump, how: cx::SHORT as u32, ip, plus: price as i32, cell: None });
+            let (mut jump, how) = (jump, cx::SHORT as u32);
+            if let Some(label) = self.labels[to] {
+                // A loop: one jump back.
+                self.a.code[jump - 1] ^= 1;
+                self.a.patch(jump, label);
+                jump = self.a.jmp();
+                self.cold.push(Cold::Leave { jump, how, ip, plus: price as i32, cell: None, flags });
+                return;
+            }
+            self.cold.push(Cold::Leave { jump, how, ip, plus: price as i32, cell: None, flags });
         }
         if single {
             self.inherited[to] = Some(self.path.clone());
         }
         self.jump_to(to);
+    }
+    /// What of the flags a block needs that several ways lead to.
+    fn need(&self, to: usize) -> Need {
+        let block = &self.region.blocks[to];
+        if self.plan.single[to] {
+            return Need::All;
+        }
+        if block.live == 0 {
+            return Need::No;
+        }
+        let mut clobbered = 0;
+        for step in &block.steps {
+            let s = &step.survey;
+            if s.consumes || step.insn.op == Opcode::Helper && !crate::sse::is_native(&step.insn) {
+                break;
+            }
+            if s.defines == ALL {
+                return Need::Name { clobbered, carry: false };
+            }
+            if s.defines != 0 && step.live != 0 {
+                // INC and DEC keep the carry, and replace the others.
+                if matches!(step.insn.op, Opcode::Inc | Opcode::Dec) {
+                    return Need::Name { clobbered, carry: true };
+                }
+                break;
+            }
+            clobbered |= written(step);
+        }
+        Need::All
     }
     fn check_page(&mut self, page: usize, ip: u64) {
         self.write_down();
@@ -929,7 +1016,7 @@ impl Quick<'_> {
         let jump = self.a.jcc(cc::NE);
         let plus = -self.path.debt as i32;
         let cell = Some((Cell::Here(self.p.cells[page] as u64), self.a.here()));
-        self.cold.push(Cold::Leave { jump, how: 0, ip: ip as u32, plus, cell });
+        self.cold.push(Cold::Leave { jump, how: 0, ip: ip as u32, plus, cell, flags: self.path.flags });
     }
     /// Whether an edge inside the region needs a look at the validity of a page.
     fn crosses(&self, from: usize, to: usize) -> bool {
@@ -974,7 +1061,7 @@ impl Quick<'_> {
             self.a.alu_load(Size::Q, 7, R9, word(cx::EPOCH));
             let jump = self.a.jcc(cc::NE);
             let cell = Some((Cell::OfExit, self.a.here()));
-            self.cold.push(Cold::Leave { jump, how: 0, ip: target as u32, plus: 0, cell });
+            self.cold.push(Cold::Leave { jump, how: 0, ip: target as u32, plus: 0, cell, flags: self.path.flags });
         }
         self.a.jmp_mem(at(R8, cx::SLOT_QUICK as i32));
     }
@@ -986,7 +1073,10 @@ impl Quick<'_> {
         self.path = match self.inherited[n].take() {
             Some(path) => path,
             None if self.plan.single[n] => return Err(Not),
-            None => Path::start(),
+            None => {
+                let is_carry_stored = matches!(self.need(n), Need::Name { carry: true, .. });
+                Path { flags: Flags::Stored(is_carry_stored), ..Path::start() }
+            }
         };
         self.host = 0;
         self.block = n;
@@ -1048,7 +1138,11 @@ impl Quick<'_> {
             Edge::Block(to) => !q.plan.single[to] || q.crosses(n, to) || q.path.consumed,
             _ => true,
         };
-        if stores(self, taken) && stores(self, fall) {
+        let stores_all = |q: &Self, edge| match edge {
+            Edge::Block(to) => stores(q, edge) && (q.crosses(n, to) || matches!(q.need(to), Need::All)),
+            _ => true,
+        };
+        if stores_all(self, taken) && stores_all(self, fall) {
             self.write_down();
         }
         let saved = self.path.clone();
@@ -1118,12 +1212,7 @@ impl Quick<'_> {
         let z = size(w);
         // Registers that the instruction changes must not be recorded flags' any more; those of
         // the flags that it sets itself it may still need.
-        let mut written = 0;
-        for r in 0..8 {
-            if step.survey.written >> r & 1 != 0 {
-                written |= 1u32 << host(r);
-            }
-        }
+        let written = written(step);
         if !matches!(i.op, Opcode::Helper | Opcode::Inc | Opcode::Dec) {
             self.changes(written);
         }

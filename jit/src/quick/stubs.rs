@@ -17,7 +17,7 @@ use cpu::interpreter::tier::Boundary;
 use cpu::memory::{GuestMemory, PAGE};
 use cpu::micro::Direct;
 use cpu::semantics;
-use cpu::state::{Activity, CpuState, Seg, Shadow, Width, cr0, cr4};
+use cpu::state::{Activity, CpuState, Gprs, Seg, Shadow, Width, cr0, cr4};
 use cpu::tlb::Tables;
 use std::mem::offset_of;
 
@@ -45,7 +45,8 @@ const LARGE: u32 = 1 << 5;
 /// In a description of sixteen: the address must be a multiple of that.
 pub(crate) const ALIGNED: u32 = 1 << 29;
 
-/// Recorded flags: operation, form << 8, bytes of the width << 16, [`STALE_CARRY`], overlay << 24.
+/// Recorded flags: operation, form << 8, bytes of the width << 16, [`STALE_CARRY`], overlay << 24, and where the two
+/// words beside the kind are, see [`operands`].
 pub(crate) const FLAGS: usize = 176;
 pub(crate) const FLAGS_X: usize = 184;
 pub(crate) const FLAGS_Y: usize = 192;
@@ -102,6 +103,32 @@ const _: () = assert!(WIDE.is_multiple_of(16) && cx::BOUNCE.is_multiple_of(16) &
 
 /// CF of the record is not the one in [`LazyFlags::cf`].
 pub(crate) const STALE_CARRY: u32 = 1 << 23;
+
+/// In a kind: the first word is this guest register.
+pub(crate) fn from_register(index: u8) -> u32 {
+    u32::from(index & 7) << 4 | 1 << 7
+}
+/// In a kind: the second word is this guest register.
+pub(crate) fn second_from_register(index: u8) -> u32 {
+    1 << 11 | u32::from(index & 7) << 13
+}
+/// In a kind: the second word is this number, if it is small enough.
+pub(crate) fn second_number(value: u32) -> Option<u32> {
+    (-64..64).contains(&(value as i32)).then_some(2 << 11 | (value & 7) << 13 | (value >> 3 & 15) << 19)
+}
+/// The two words.
+fn operands(kind: u32, words: &Words, gpr: &Gprs) -> (u64, u64) {
+    let x = if kind >> 7 & 1 != 0 { gpr.get((kind >> 4 & 7) as u8) } else { words.x };
+    let y = match kind >> 11 & 3 {
+        1 => gpr.get((kind >> 13 & 7) as u8),
+        2 => {
+            let number = kind >> 13 & 7 | (kind >> 19 & 15) << 3;
+            (((number << 25) as i32) >> 25) as u32 as u64
+        }
+        _ => words.y,
+    };
+    (x, y)
+}
 
 /// What the two words beside the kind are.
 pub(crate) mod form {
@@ -167,9 +194,10 @@ pub(crate) unsafe extern "sysv64" fn settle(words: *mut u64) {
         let cpu = &mut **words.add(cx::CPU / 8).cast::<*mut CpuState>();
         let words = &mut *words.cast::<Words>();
         let kind = std::mem::take(&mut words.kind) as u32;
+        let (x, y) = operands(kind, words, &cpu.gpr);
         let lazy = &mut cpu.lazy;
-        if kind & 0xff00 != 0 {
-            complete(lazy, kind, words.x, words.y);
+        if kind & 0x700 != 0 {
+            complete(lazy, kind, x, y);
         }
         let r = words.r as u32;
         match kind >> 24 {
@@ -306,15 +334,16 @@ const OPERATIONS: [FlagsOf; 12] = {
 };
 
 fn complete(lazy: &mut LazyFlags, kind: u32, x: u64, y: u64) {
-    let of = OPERATIONS[(kind & 0xff) as usize % 12];
+    let of = OPERATIONS[(kind & 15) as usize % 12];
     let width = match kind >> 16 & 7 {
         1 => Width::Byte,
         2 => Width::Word,
         _ => Width::Dword,
     };
     let mask = width.mask();
-    let (x, y) = (if kind >> 8 & 0xff == form::BITS { x } else { x & mask }, y & mask);
-    match (kind >> 8 & 0xff, of) {
+    let form = kind >> 8 & 7;
+    let (x, y) = (if form == form::BITS { x } else { x & mask }, y & mask);
+    match (form, of) {
         (form::OPERANDS, FlagsOf::Logic) => lazy.record(of, width, 0, 0, x & y),
         (form::OPERANDS, _) => lazy.record(of, width, x, y, x.wrapping_sub(y) & mask),
         (form::RESULT, FlagsOf::Add) => lazy.record(of, width, x.wrapping_sub(y) & mask, y, x),
@@ -613,32 +642,39 @@ macro_rules! again {
          jz 7f
          mov r11d, 15
          7:
-         add r11, r8
-         and r11, -4096
          mov r9d, r8d
          shr r9d, 12
-         xor r9d, [rbp + {half}]
          and r9d, {mask}
+         or r9d, [rbp + {half}]
          shl r9d, 4
          test byte ptr [r14 + {saved}], 0x40
          jnz 3f
-         or r11, [r14 + {read_generation}]
-         cmp r11, [r14 + r9 + {read}]
-         jne 4f
-         and r8d, 0xfff
+         sub r8, [r14 + r9 + {read}]
+         cmp r8, 4096
+         jae 9f
+         add r11, r8
+         cmp r11, 4096
+         jae 9f
          add r8, [r14 + r9 + {read} + 8]
          mov r11, [r14 + {r11}]
          mov r10d, 1
          ret
+         9:
+         add r8, [r14 + r9 + {read}]
+         jmp 4f
          3:
-         or r11, [r14 + {write_generation}]
-         cmp r11, [r14 + r9 + {write}]
-         jne 4f
-         and r8d, 0xfff
+         sub r8, [r14 + r9 + {write}]
+         cmp r8, 4096
+         jae 9f
+         add r11, r8
+         cmp r11, 4096
+         jae 9f
          add r8, [r14 + r9 + {write} + 8]
          mov r11, [r14 + {r11}]
          mov r10d, 1
          ret
+         9:
+         add r8, [r14 + r9 + {write}]
          4:"
     };
 }
@@ -728,9 +764,8 @@ stub!(access_stub,
     pop!(),
     "ret";
     g = const GPR, r11 = const SAVED_R11, caught = sym caught, resume = sym resume_stub, f = sym access, saved = const SAVED,
-    half = const offset_of!(CpuState, tlb_half), mask = const 2 * Tables::HALF - 1, read = const Tables::READ,
-    write = const Tables::WRITE, read_generation = const Tables::READ_GENERATION,
-    write_generation = const Tables::WRITE_GENERATION, x87 = const X87, park = sym park, unpark = sym unpark
+    half = const offset_of!(CpuState, tlb_half), mask = const Tables::HALF - 1, read = const Tables::READ,
+    write = const Tables::WRITE, x87 = const X87, park = sym park, unpark = sym unpark
 );
 // R8: offset, R9D: description. R10 becomes 0, or R8 the host address.
 stub!(try_stub,
@@ -745,9 +780,8 @@ stub!(try_stub,
      5:
      ret";
     r11 = const SAVED_R11, saved = const SAVED,
-    half = const offset_of!(CpuState, tlb_half), mask = const 2 * Tables::HALF - 1, read = const Tables::READ,
-    write = const Tables::WRITE, read_generation = const Tables::READ_GENERATION,
-    write_generation = const Tables::WRITE_GENERATION
+    half = const offset_of!(CpuState, tlb_half), mask = const Tables::HALF - 1, read = const Tables::READ,
+    write = const Tables::WRITE
 );
 stub!(park,
     "cmp dword ptr [r14 + {x87}], {loaded}
