@@ -67,11 +67,12 @@ impl Format {
     /// standard one that holds it.
     #[must_use]
     pub fn of_image(bytes: u64) -> Format {
-        const FORMATS: [(u8, u8, u8); 13] = [
+        const FORMATS: [(u8, u8, u8); 14] = [
             (40, 1, 8),
             (40, 1, 9),
             (40, 2, 8),
             (40, 2, 9),
+            (80, 2, 8),
             (80, 2, 9),
             (80, 2, 10),
             (80, 2, 15),

@@ -237,6 +237,7 @@ fn formats_by_size() {
     let format = |bytes| Format::of_image(bytes);
     assert_eq!(format(163_840), Format { tracks: 40, heads: 1, sectors: 8 });
     assert_eq!(format(368_640), Format { tracks: 40, heads: 2, sectors: 9 });
+    assert_eq!(format(655_360), Format { tracks: 80, heads: 2, sectors: 8 });
     assert_eq!(format(737_280), Format { tracks: 80, heads: 2, sectors: 9 });
     assert_eq!(format(1_228_800), Format { tracks: 80, heads: 2, sectors: 15 });
     assert_eq!(format(1_474_560), Format { tracks: 80, heads: 2, sectors: 18 });
