@@ -338,17 +338,19 @@ fn check(file: &Path, repair: bool, backing: Vec<PathBuf>) -> Result<u8, Failure
     let image = open_image(file, &options).map_err(image_failure)?;
     let mut image = match image {
         Image::Qcow2(image) => image,
-        Image::Vmdk(mut image) => {
-            image.check().map_err(wrong(file, Format::Vmdk))?;
-            println!("{}: no errors", file.display());
-            return Ok(code::PASS);
-        }
-        Image::Vdi(_) | Image::Vhd(_) => {
-            println!("{}: no errors", file.display());
-            return Ok(code::PASS);
-        }
         Image::Raw(_) => {
             println!("{}: {} images have nothing to check", file.display(), image.format().name());
+            return Ok(code::PASS);
+        }
+        mut other => {
+            // Those of VDI were checked as they were opened.
+            let checked = match &mut other {
+                Image::Vmdk(image) => image.check(),
+                Image::Vhd(image) => image.check(),
+                _ => Ok(()),
+            };
+            checked.map_err(wrong(file, other.format()))?;
+            println!("{}: no errors", file.display());
             return Ok(code::PASS);
         }
     };

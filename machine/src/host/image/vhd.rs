@@ -135,6 +135,21 @@ impl Vhd {
         Ok(Vhd { file, size, dynamic: Some(Dynamic { block, bitmap, table }) })
     }
 
+    /// Looks at what nobody needs to read the image.
+    ///
+    /// # Errors
+    /// When the footer at the end is missing: the first one says all, but something has been cut off.
+    pub fn check(&mut self) -> Result<(), FormatError> {
+        let mut footer = [0; FOOTER as usize];
+        let at = self.file.len().saturating_sub(FOOTER);
+        self.file.read_at(at, &mut footer)?;
+        if footer.starts_with(COOKIE) && sum_fits(&footer, 64) {
+            return Ok(());
+        }
+        let problem = "there is none at the end of the file, or one whose checksum does not fit; is it truncated?";
+        Err(FormatError::Damaged { field: "footer", value: at, problem })
+    }
+
     /// Whether the image is one of fixed size.
     #[must_use]
     pub fn is_fixed(&self) -> bool {
