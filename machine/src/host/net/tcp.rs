@@ -22,6 +22,9 @@ const BUFFER: usize = 65_535;
 const QUEUE: usize = 64;
 /// A guest that does not answer any more is asked whether it is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How late a single segment of the guest is acknowledged; more than one are at once. Each
+/// acknowledgment costs the guest an interrupt.
+const ACKNOWLEDGE: Duration = Duration::from_millis(1);
 /// After this time without an answer its connection ends.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -98,7 +101,7 @@ fn socket() -> Socket<'static> {
     let buffer = || SocketBuffer::new(vec![0; BUFFER]);
     let mut socket = Socket::new(buffer(), buffer());
     socket.set_nagle_enabled(false);
-    socket.set_ack_delay(None);
+    socket.set_ack_delay(Some(ACKNOWLEDGE));
     socket.set_keep_alive(Some(KEEP_ALIVE));
     socket.set_timeout(Some(TIMEOUT));
     socket
