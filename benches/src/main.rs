@@ -3,12 +3,15 @@
 //!
 //! ```text
 //! cargo run --release -p beigebox-benches -- [--groups int,mem.stream] [--scale 0.3] [--repeat 3]
-//!     [--on beigebox,beigebox-jit,qemu,bochs] [--beigebox FILE] [--guests FOLDER]
+//!     [--on beigebox,beigebox-jit,beigebox-jit-warm,qemu,bochs] [--beigebox FILE] [--guests FOLDER]
 //! ```
+//!
+//! `beigebox-jit-warm` has the translated code of a run before on disk; that run is not measured.
 //!
 //! Times are CPU seconds of the emulator's process between the markers that each benchmark prints
 //! on the serial line. Checksums must be equal everywhere. A guest's own clock is not used.
 
+mod cache;
 mod measure;
 
 use measure::{cpu_seconds, median};
@@ -127,9 +130,9 @@ fn follow(mut child: Child) -> Result<Watch, Error> {
     Ok(watch)
 }
 
-fn beigebox(plan: &Plan, selection: &[(String, u64)], engine: &str) -> Result<Watch, Error> {
+fn beigebox(plan: &Plan, selection: &[(String, u64)], engine: &str, cache: &str) -> Result<Watch, Error> {
     let child = Command::new(&plan.beigebox)
-        .args(["run", "--engine", engine])
+        .args(["run", "--engine", engine, "--jit-cache", cache])
         .arg("--kernel")
         .arg(plan.guests.join("vmlinuz-686"))
         .arg("--initrd")
@@ -282,16 +285,26 @@ fn run() -> Result<(), Error> {
             samples.entry((name, on.to_owned())).or_default().push(seconds.max(0.005));
         }
     };
+    let cache = cache::Cache::new();
     for round in 1..=plan.repeat {
         eprintln!("round {round} of {}", plan.repeat);
         take("native", native(&plan, &selection)?);
         for on in &plan.on {
             let watch = match on.as_str() {
-                "beigebox" => beigebox(&plan, &selection, "interpreter")?,
-                "beigebox-jit" => beigebox(&plan, &selection, "jit")?,
+                "beigebox" => beigebox(&plan, &selection, "interpreter", "off")?,
+                "beigebox-jit" => beigebox(&plan, &selection, "jit", "off")?,
+                "beigebox-jit-warm" => {
+                    if round == 1 {
+                        beigebox(&plan, &selection, "jit", &cache.folder())?;
+                    }
+                    beigebox(&plan, &selection, "jit", &cache.folder())?
+                }
                 "qemu" => qemu(&plan, &selection)?,
                 "bochs" => bochs(&plan, &selection)?,
-                other => return Err(format!("unknown emulator {other}: beigebox, beigebox-jit, qemu or bochs").into()),
+                other => {
+                    let known = "beigebox, beigebox-jit, beigebox-jit-warm, qemu or bochs";
+                    return Err(format!("unknown emulator {other}: {known}").into());
+                }
             };
             if let Some(seconds) = watch.boot {
                 boots.entry(on.clone()).or_default().push(seconds);

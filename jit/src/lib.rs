@@ -13,11 +13,13 @@
     all(target_os = "macos", target_arch = "aarch64")
 ))]
 
+mod cache;
 mod compile;
 mod context;
 mod emit;
 mod host;
 mod memory;
+mod piece;
 mod plan;
 #[cfg(target_arch = "x86_64")]
 mod quick;
@@ -29,5 +31,6 @@ mod sse;
 mod survey;
 mod tier;
 
+pub use cache::{CacheError, CacheSettings};
 pub use compile::StartError;
 pub use tier::{Counters, Settings, Translator};

@@ -1,12 +1,14 @@
 //! The engine: the interpreter with native code above it.
 #![allow(unsafe_code, reason = "enters native code, and writes the words that it reads")]
 
+use crate::cache::{self, Cache, CacheError, CacheSettings};
 use crate::compile::{Compiler, Glue, Ready, StartError, Unit};
 use crate::context::{self as cx, Cell, Op, Slot};
 use crate::host::fetch_anew;
 use crate::memory::{Arena, SEGMENT};
+use crate::piece::{Piece, Target};
 use crate::quick::{self, stubs};
-use crate::region::{Region, explore};
+use crate::region::{Page, Region, explore};
 #[cfg(target_arch = "x86_64")]
 use cpu::core::{Access, Core};
 use cpu::core::{Env, INDIRECT, LEFT, Leave, SLOW};
@@ -14,18 +16,20 @@ use cpu::engine::{Engine, Exit};
 use cpu::hash::Map;
 use cpu::interpreter::Interpreter;
 use cpu::interpreter::tier::{Boundary, Native, Place, Tier};
-use cpu::memory::{CodeWrite, GuestMemory, HostPage, PAGE};
+use cpu::memory::{Backing, CodeWrite, GuestMemory, HostPage, PAGE};
+use cpu::mmu;
 #[cfg(target_arch = "x86_64")]
 use cpu::state::Seg;
 use cpu::state::{CpuState, Mode};
 use cpu::{Bus, Model};
 use crossbeam::channel::{Receiver, Sender, unbounded};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// How the translator is to work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// How many instructions a block must have been found running for before it is translated;
     /// 1 translates everything at once, whether it has run or not.
@@ -35,13 +39,15 @@ pub struct Settings {
     /// Whether translation happens on a thread of its own; `None` decides by the number of
     /// processors.
     pub background: Option<bool>,
+    /// Where code is kept for the next run; `None`: nowhere.
+    pub cache: Option<CacheSettings>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
         // For tests of everything with code that is translated at once.
         let asked = std::env::var("BEIGEBOX_JIT_THRESHOLD").ok().and_then(|text| text.parse().ok());
-        Settings { threshold: asked.unwrap_or(250), memory: 64 << 20, background: None }
+        Settings { threshold: asked.unwrap_or(250), memory: 64 << 20, background: None, cache: None }
     }
 }
 
@@ -68,6 +74,10 @@ pub struct Counters {
     pub native: u64,
     /// Exits linked to other regions.
     pub links: u64,
+    /// Regions that came from the cache on disk.
+    pub loaded: u64,
+    /// Regions that went there.
+    pub kept: u64,
 }
 
 /// Most pages whose validity is remembered before everything is forgotten: a guest that maps the
@@ -136,14 +146,36 @@ struct Entry {
 }
 
 struct State {
-    unit: Arc<Unit>,
+    place: Place,
+    pages: Box<[Page]>,
+    /// Code bytes: page, offset, length.
+    bytes: Box<[(HostPage, u16, u16)]>,
+    /// What it is made of, if it is the code generator's.
+    unit: Option<Arc<Unit>>,
+    /// What quick code refers to.
+    _ops: Box<[Op]>,
     slots: Box<[Slot]>,
     /// Numbers of its entries, once there is code.
     numbers: Vec<u32>,
-    segment: usize,
     /// Exits of regions that are linked to it.
     incoming: Vec<(u32, u32)>,
 }
+
+/// Code that is to be kept on disk if it proves to last.
+struct Lasting {
+    region: u32,
+    /// When it was made.
+    at: u64,
+    key: u64,
+    print: u64,
+    first: u16,
+    record: Vec<u8>,
+}
+
+/// How many ticks code must last to be kept on disk.
+const LASTING: u64 = 20_000_000;
+/// Bytes that may wait for that.
+const MAX_WAITING: usize = 8 << 20;
 
 /// Trouble with a page whose code keeps changing.
 #[derive(Clone, Copy, Default)]
@@ -169,6 +201,11 @@ impl Space {
         let segments = vec![Vec::new(); arena.segments()];
         Ok(Space { arena, at: 0, used: 0, segments })
     }
+    /// Whether there is place for so much code without dropping other.
+    fn has_place(&self, bytes: usize) -> bool {
+        let next = (self.at + 1) % self.segments.len();
+        self.used + bytes <= SEGMENT || self.segments[next].is_empty()
+    }
     /// Gives code its place: where, in which segment, and the regions that were there before.
     fn place(&mut self, code: &[u8]) -> Option<(usize, usize, Vec<u32>)> {
         let mut dropped = Vec::new();
@@ -184,6 +221,37 @@ impl Space {
         self.used = (self.used + code.len()).next_multiple_of(32);
         Some((at as usize, self.at, dropped))
     }
+}
+
+/// When code is looked for in the cache.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// The interpreter has come to it for the first time.
+    Met,
+    /// It would be translated now.
+    Hot,
+    /// Native code wants to go there, so nothing must be dropped.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for quick code"))]
+    Running,
+}
+
+/// The page of code at `linear`, where control goes now.
+#[cfg(target_arch = "x86_64")]
+fn page_of(
+    linear: u64,
+    user: bool,
+    is_unsure: bool,
+    boundary: &mut Boundary,
+    core: &mut Core<'_, '_>,
+) -> Option<HostPage> {
+    boundary.note_entry(linear);
+    let known = core.env.tlb.execute(linear, user);
+    if known.is_some() || !is_unsure {
+        return known;
+    }
+    // If it faults, it does so again in the interpreter.
+    core.translate(linear, Access::Execute, user).ok()?;
+    core.env.tlb.execute(linear, user)
 }
 
 /// What has to go from the table of jumps before it is used again.
@@ -245,8 +313,14 @@ pub(crate) struct Upper {
     map: Option<std::fs::File>,
     /// Quick code.
     space: Space,
-    /// Quick code that is ready.
-    done: Vec<Ready>,
+    /// Entries that the interpreter has not heard of.
+    fresh: Vec<(Place, u32)>,
+    /// Code on disk, and what is to go there.
+    cache: Option<Cache>,
+    waiting: VecDeque<Lasting>,
+    waiting_bytes: usize,
+    /// Why there is no cache.
+    cache_error: Option<CacheError>,
     /// A folder for what is made, for people to look at.
     dump: Option<std::path::PathBuf>,
 }
@@ -293,6 +367,14 @@ impl Upper {
         } else {
             Workshop::Here(Box::new(compiler), Vec::new())
         };
+        let (mut kept, mut cache_error) = (None, None);
+        if let Some(settings) = &settings.cache {
+            let open = |build| Cache::open(settings, build);
+            match cache::build().ok_or(CacheError::Build).and_then(open) {
+                Ok(cache) => kept = Some(cache),
+                Err(error) => cache_error = Some(error),
+            }
+        }
         let map = std::env::var_os("BEIGEBOX_PERF_MAP")
             .and_then(|_| std::fs::File::create(format!("/tmp/perf-{}.map", std::process::id())).ok());
         Ok(Upper {
@@ -321,7 +403,11 @@ impl Upper {
             counters: Counters::default(),
             map,
             space: Space::new((settings.memory / 2).max(2 << 20))?,
-            done: Vec::new(),
+            fresh: Vec::new(),
+            cache: kept,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            cache_error,
             dump: std::env::var_os("BEIGEBOX_JIT_DUMP").map(Into::into),
         })
     }
@@ -384,25 +470,26 @@ impl Upper {
         }
         let linear = base.wrapping_add(ip) & 0xffff_ffff;
         let user = core.cpu.cpl == 3;
-        let mut find = |linear| {
-            boundary.note_entry(linear);
-            let known = core.env.tlb.execute(linear, user);
-            if known.is_some() || !is_unsure {
-                return known;
-            }
-            // If it faults, it does so again in the interpreter.
-            core.translate(linear, Access::Execute, user).ok()?;
-            core.env.tlb.execute(linear, user)
-        };
-        let page = find(linear)?;
+        let page = page_of(linear, user, is_unsure, boundary, core)?;
         let place = Place { page, offset: (linear % PAGE) as u16, mode, limit, ip, base };
-        let number = *self.places.get(&place)?;
+        let number = match self.places.get(&place) {
+            Some(&number) => number,
+            None => {
+                let before = core.env.memory.write_epoch();
+                let number = self.load(&place, When::Running, core.cpu, core.env)?;
+                if core.env.memory.write_epoch() != before {
+                    core.env.tlb.flush_writes();
+                    stubs::flushed(&mut core.env.tlb.tables().engine, core.env.memory);
+                }
+                number
+            }
+        };
         let entry = self.entries.get(&number)?;
         let (code, index, world, cell) = (entry.code, entry.index, entry.world, entry.cell);
         if let Some(second) = entry.second {
             // SAFETY: cells live as long as the entries that name them.
             let second = unsafe { &mut *(second as *mut Cell) };
-            if find(second.linear * PAGE) != Some(second.page) {
+            if page_of(second.linear * PAGE, user, is_unsure, boundary, core) != Some(second.page) {
                 return None;
             }
             second.epoch = boundary.epoch();
@@ -445,66 +532,115 @@ impl Upper {
         self.pending = None;
     }
 
-    fn order(&mut self, region: Region, memory: &mut GuestMemory, epoch: u64, user: bool) {
-        let id = self.next_region;
-        self.next_region += 1;
-        let unlinked = self.glue.unlinked as u64;
-        let slots: Box<[Slot]> = region
-            .exits
-            .iter()
-            .enumerate()
-            .map(|(n, &ip)| Slot {
-                code: unlinked,
-                number: 0,
-                cell: 0,
-                ip,
-                region: id,
-                exit: n as u32,
-                quick: stubs::link(),
-            })
-            .collect();
-        let nowhere = self.cell(u64::MAX, region.place.page, user);
-        let mut slots = slots;
-        for slot in &mut slots {
-            slot.cell = nowhere as u64;
-        }
-        let addresses = slots.iter().map(|s| std::ptr::from_ref(s) as usize).collect();
-        let cells = region.pages.iter().map(|p| self.cell(p.linear, p.page, user)).collect();
-        if let Some(first) = region.pages.first()
-            && let Some(cell) = self.cells.get_mut(&(first.linear, first.page, user))
-        {
-            // The interpreter is there at this moment.
-            cell.epoch = epoch;
-        }
-        let ops = region
-            .blocks
-            .iter()
-            .map(|b| b.steps.iter().map(|s| Op { insn: s.insn, later: s.later }).collect())
-            .collect();
-        for &(page, offset, length) in &region.bytes {
+    /// Exits of region `id` that lead nowhere yet.
+    fn exits(&mut self, id: u32, targets: impl Iterator<Item = u64>, page: HostPage, user: bool) -> Box<[Slot]> {
+        let cell = self.cell(u64::MAX, page, user) as u64;
+        let (code, quick) = (self.glue.unlinked as u64, stubs::link());
+        let slot = |(n, ip)| Slot { code, number: 0, cell, ip, region: id, exit: n as u32, quick };
+        targets.enumerate().map(slot).collect()
+    }
+    /// Watches the bytes of a region.
+    fn mark(&mut self, id: u32, bytes: &[(HostPage, u16, u16)], memory: &mut GuestMemory) {
+        for &(page, offset, length) in bytes {
             memory.mark_code(page, u64::from(offset), u64::from(length));
             let list = self.pages.entry(page).or_default();
             if list.last() != Some(&id) {
                 list.push(id);
             }
         }
-        self.wanted.insert(region.place, id);
-        let unit = Arc::new(Unit { region, ops, slots: addresses, cells });
-        let state = State { unit: unit.clone(), slots, numbers: Vec::new(), segment: usize::MAX, incoming: Vec::new() };
-        self.regions.insert(id, state);
-        if !unit.region.is_quick {
-            self.workshop.send(Work::Translate(id, unit));
-        } else if !self.translate_quickly(id, &unit) {
-            let (segment, free, time) = (usize::MAX, usize::MAX, Duration::ZERO);
-            self.done.push(Ready { id, code: None, bytes: 0, segment, free, time });
+    }
+    /// The interpreter is in this page at this moment.
+    fn touch(&mut self, page: &Page, user: bool) {
+        if let Some(cell) = self.cells.get_mut(&(page.linear, page.page, user)) {
+            cell.epoch = self.at;
         }
     }
 
+    fn order(&mut self, region: Region, memory: &mut GuestMemory, user: bool) {
+        let id = self.next_region;
+        self.next_region += 1;
+        let slots = self.exits(id, region.exits.iter().copied(), region.place.page, user);
+        let addresses = slots.iter().map(|s| std::ptr::from_ref(s) as usize).collect();
+        let cells = region.pages.iter().map(|p| self.cell(p.linear, p.page, user)).collect();
+        if let Some(first) = region.pages.first() {
+            self.touch(first, user);
+        }
+        let ops = region
+            .blocks
+            .iter()
+            .map(|b| b.steps.iter().map(|s| Op { insn: s.insn, later: s.later }).collect())
+            .collect();
+        self.mark(id, &region.bytes, memory);
+        self.wanted.insert(region.place, id);
+        let (place, pages, bytes) = (region.place, region.pages.clone().into(), region.bytes.clone().into());
+        let unit = Arc::new(Unit { region, ops, slots: addresses, cells });
+        let (numbers, incoming) = (Vec::new(), Vec::new());
+        let state =
+            State { place, pages, bytes, unit: Some(unit.clone()), _ops: Box::default(), slots, numbers, incoming };
+        self.regions.insert(id, state);
+        self.workshop.send(Work::Translate(id, unit));
+    }
+
     /// Makes quick code of a region, if that succeeds.
-    fn translate_quickly(&mut self, id: u32, unit: &Unit) -> bool {
-        let parts = quick::Parts { region: &unit.region, ops: &unit.ops, slots: &unit.slots, cells: &unit.cells };
-        let Some(made) = quick::translate(&parts) else { return false };
-        let Some((at, segment, dropped)) = self.space.place(&made.code) else { return false };
+    fn order_quickly(&mut self, region: &Region, cpu: &CpuState, memory: &mut GuestMemory) {
+        let Some(made) = quick::translate(region) else {
+            self.counters.failed += 1;
+            return;
+        };
+        let op = |&(block, number): &(usize, usize)| {
+            let step = &region.blocks[block].steps[number];
+            Op { insn: step.insn, later: step.later }
+        };
+        let ops = made.ops.iter().map(op).collect();
+        let piece = Piece::new(region, cpu.model, made);
+        let record = self.cache.is_some().then(|| {
+            let guest = piece.guest(&region.pages, memory);
+            let first = piece.ranges.first().map_or(0, |&(.., length)| length);
+            let print = cache::print(&guest[..usize::from(first)]);
+            (print, first, piece.write(&guest))
+        });
+        let Some(id) = self.place_piece(&region.place, &piece, &region.pages, ops, memory) else {
+            self.counters.failed += 1;
+            return;
+        };
+        self.touch(&region.pages[0], region.place.mode.has(Mode::USER));
+        self.counters.regions += 1;
+        self.counters.translated += region.instructions as u64;
+        self.counters.bytes += piece.code.len() as u64;
+        if let Some((print, first, record)) = record {
+            let key = cache::key(&region.place, cpu.model);
+            self.waiting_bytes += record.len();
+            self.waiting.push_back(Lasting { region: id, at: self.now, key, print, first, record });
+            while self.waiting_bytes > MAX_WAITING {
+                self.keep_one();
+            }
+        }
+    }
+
+    /// Puts quick code into memory; the number of the region.
+    fn place_piece(
+        &mut self,
+        place: &Place,
+        piece: &Piece,
+        pages: &[Page],
+        ops: Box<[Op]>,
+        memory: &mut GuestMemory,
+    ) -> Option<u32> {
+        let user = place.mode.has(Mode::USER);
+        let id = self.next_region;
+        self.next_region += 1;
+        let slots = self.exits(id, piece.exits.iter().map(|&ip| u64::from(ip)), place.page, user);
+        let cells: Vec<usize> = pages.iter().map(|p| self.cell(p.linear, p.page, user)).collect();
+        let mut code = piece.code.clone();
+        for fixup in &piece.fixups {
+            let address = match fixup.of {
+                Target::Op(n) => std::ptr::from_ref(&ops[n as usize]) as usize,
+                Target::Exit(n) => std::ptr::from_ref(&slots[n as usize]) as usize,
+                Target::Cell(n) => cells[n as usize],
+            };
+            code[fixup.at as usize..][..8].copy_from_slice(&(address as u64).to_le_bytes());
+        }
+        let (at, segment, dropped) = self.space.place(&code)?;
         for id in dropped {
             if self.regions.contains_key(&id) {
                 self.counters.evicted += 1;
@@ -513,14 +649,114 @@ impl Upper {
         }
         self.space.segments[segment].push(id);
         if let Some(dump) = &self.dump {
-            let name = format!("{:x}-{:x}-{at:x}.bin", unit.region.place.base, unit.region.place.ip);
-            let _ = std::fs::write(dump.join(name), &made.code);
+            let name = format!("{:x}-{:x}-{at:x}.bin", place.base, place.ip);
+            let _ = std::fs::write(dump.join(name), &code);
         }
-        let code = made.entries.iter().map(|&(code, quick)| (at + code, (at + quick) as u64)).collect();
-        let bytes = made.code.len();
-        let (segment, time) = (usize::MAX, Duration::ZERO);
-        self.done.push(Ready { id, code: Some(code), bytes, segment, free: usize::MAX, time });
-        true
+        let range = |&(page, offset, length): &(u8, u16, u16)| (pages[usize::from(page)].page, offset, length);
+        let bytes: Box<[_]> = piece.ranges.iter().map(range).collect();
+        self.mark(id, &bytes, memory);
+        self.note_code(place, at, code.len());
+        let world = self.world(place);
+        let mut numbers = Vec::new();
+        for way in &piece.entries {
+            let page = pages[usize::from(way.page)];
+            let ip = u64::from(way.ip);
+            let place = Place { page: page.page, offset: (ip % PAGE) as u16, ip, ..*place };
+            if !numbers.is_empty() && self.places.contains_key(&place) {
+                continue;
+            }
+            let second = way.second.map(|page| cells[usize::from(page)]);
+            let cell = cells[usize::from(way.page)];
+            let index = (at + way.quick as usize) as u64;
+            let entry = Entry { region: id, index, place, world, code: at + way.code as usize, cell, second };
+            let number = self.next_entry;
+            self.next_entry += 1;
+            self.entries.insert(number, entry);
+            self.places.insert(place, number);
+            self.fresh.push((place, number));
+            numbers.push(number);
+        }
+        let (pages, incoming) = (pages.into(), Vec::new());
+        let state = State { place: *place, pages, bytes, unit: None, _ops: ops, slots, numbers, incoming };
+        self.regions.insert(id, state);
+        Some(id)
+    }
+
+    /// Looks for code of `place`, where the processor is, in the cache; the number of its entry.
+    fn load(&mut self, place: &Place, when: When, cpu: &CpuState, env: &mut Env<'_>) -> Option<u32> {
+        let key = cache::key(place, cpu.model);
+        if !self.cache.as_ref()?.has(key) || !quick::takes(place.mode, place.base) || self.cells.len() >= MAX_CELLS {
+            return None;
+        }
+        if when == When::Running && !self.worlds.contains_key(&(place.mode, place.base, place.limit)) {
+            return None;
+        }
+        let ticks = env.end_ticks.wrapping_sub(env.remaining as u64);
+        if self.trouble.get(&place.page).is_some_and(|trouble| ticks < trouble.until) {
+            return None;
+        }
+        let mut cache = self.cache.take()?;
+        let memory = &*env.memory;
+        let code = &memory.page(place.page)[usize::from(place.offset)..];
+        let print = |n: usize| code.get(..n).map(cache::print);
+        let find = |linear: u32| {
+            let linear = u64::from(linear);
+            if linear == place.ip / PAGE {
+                return Some(Page { linear, page: place.page });
+            }
+            // Whether that is so when the code is run is looked at then.
+            match memory.backing(mmu::look_up(cpu, memory, linear * PAGE)?) {
+                Backing::Ram(page) | Backing::Rom(page) => Some(Page { linear, page }),
+                Backing::Mmio => None,
+            }
+        };
+        let found = cache.find(key, when == When::Hot, print, |piece, guest| {
+            if !piece.is_for(place, cpu.model) || when == When::Running && !self.space.has_place(piece.code.len()) {
+                return None;
+            }
+            let pages: Vec<Page> = piece.pages.iter().map(|&linear| find(linear)).collect::<Option<_>>()?;
+            if !piece.matches(guest, &pages, memory) {
+                return None;
+            }
+            let ops = piece.decode(&pages, memory)?;
+            Some((piece, pages, ops))
+        });
+        self.cache = Some(cache);
+        let (piece, pages, ops) = found?;
+        let id = self.place_piece(place, &piece, &pages, ops, env.memory)?;
+        self.counters.loaded += 1;
+        self.regions.get(&id)?.numbers.first().copied()
+    }
+
+    /// Hands the code that has waited longest to the cache, if it is still there.
+    fn keep_one(&mut self) {
+        let Some(one) = self.waiting.pop_front() else { return };
+        self.waiting_bytes -= one.record.len();
+        if let Some(cache) = &mut self.cache
+            && self.regions.contains_key(&one.region)
+            && cache.add(one.key, one.print, one.first, &one.record)
+        {
+            self.counters.kept += 1;
+        }
+    }
+    /// Hands code that has lasted to the cache.
+    fn keep(&mut self) {
+        while self.waiting.front().is_some_and(|one| self.now.wrapping_sub(one.at) > LASTING) {
+            self.keep_one();
+            if self.waiting.is_empty()
+                && let Some(cache) = &mut self.cache
+            {
+                cache.flush();
+            }
+        }
+    }
+
+    /// Tells who looks from outside where a region's code is.
+    fn note_code(&mut self, place: &Place, at: usize, bytes: usize) {
+        if let Some(map) = &mut self.map {
+            use std::io::Write as _;
+            let _ = writeln!(map, "{at:x} {bytes:x} guest_{:x}_{:x}", place.base, place.ip);
+        }
     }
 
     #[cold]
@@ -539,28 +775,20 @@ impl Upper {
         let Some(code) = ready.code else {
             self.counters.failed += 1;
             if let Some(state) = self.regions.get(&ready.id) {
-                self.wanted.remove(&state.unit.region.place);
+                self.wanted.remove(&state.place);
             }
             self.kill(ready.id);
             return;
         };
         match self.segments.iter_mut().find(|(s, _)| *s == ready.segment) {
-            _ if ready.segment == usize::MAX => {}
             Some((_, list)) => list.push(ready.id),
             None => self.segments.push((ready.segment, vec![ready.id])),
         }
-        let Some(state) = self.regions.get_mut(&ready.id) else { return };
-        state.segment = ready.segment;
-        let unit = state.unit.clone();
+        let Some(unit) = self.regions.get(&ready.id).and_then(|state| state.unit.clone()) else { return };
         self.counters.regions += 1;
         self.counters.translated += unit.region.instructions as u64;
         self.counters.bytes += ready.bytes as u64;
-        if let Some(map) = &mut self.map {
-            use std::io::Write as _;
-            let place = &unit.region.place;
-            let code = code.first().map_or(0, |c| c.0);
-            let _ = writeln!(map, "{code:x} {:x} guest_{:x}_{:x}", ready.bytes, place.base, place.ip);
-        }
+        self.note_code(&unit.region.place, code.first().map_or(0, |c| c.0), ready.bytes);
         let world = self.world(&unit.region.place);
         self.wanted.remove(&unit.region.place);
         let mut numbers = Vec::new();
@@ -598,7 +826,7 @@ impl Upper {
         }
         let linear = (place.ip.wrapping_add(place.base) & 0xffff_ffff) / PAGE;
         // A way inside a page is followed without a check: it must be the same page.
-        if from.unit.region.pages.iter().any(|p| p.linear == linear && p.page != place.page) {
+        if from.pages.iter().any(|p| p.linear == linear && p.page != place.page) {
             return;
         }
         let cell = self.cell(linear, place.page, place.mode.has(Mode::USER));
@@ -624,8 +852,9 @@ impl Tier for Upper {
     fn threshold(&self) -> u32 {
         self.threshold
     }
-    fn find(&mut self, place: &Place) -> u32 {
-        self.places.get(place).copied().unwrap_or(0)
+    fn find(&mut self, place: &Place, cpu: &CpuState, env: &mut Env<'_>) -> u32 {
+        let number = self.places.get(place).copied();
+        number.or_else(|| self.load(place, When::Met, cpu, env)).unwrap_or(0)
     }
     fn hot(&mut self, place: &Place, known: &dyn Fn(&Place) -> bool, cpu: &mut CpuState, env: &mut Env<'_>) {
         // What processors before the 386 do differently with addresses is the interpreter's.
@@ -654,9 +883,13 @@ impl Tier for Upper {
             self.forget_all();
             self.cells.clear();
         }
-        let epoch = self.at;
         let start = Instant::now();
-        if let Some(region) = explore(place, known, self.threshold == 1, cpu, env) {
+        if self.load(place, When::Hot, cpu, env).is_some() {
+            self.counters.time += start.elapsed();
+            return;
+        }
+        let known = |place: &Place| known(place) || self.places.contains_key(place);
+        if let Some(region) = explore(place, &known, self.threshold == 1, cpu, env) {
             if self.threshold > 1 && !region.is_quick && !is_ready {
                 // The code generator takes its time.
                 if self.warm.len() >= MAX_CELLS {
@@ -666,13 +899,17 @@ impl Tier for Upper {
                 self.counters.time += start.elapsed();
                 return;
             }
-            self.order(region, env.memory, epoch, cpu.cpl == 3);
+            if region.is_quick {
+                self.order_quickly(&region, cpu, env.memory);
+            } else {
+                self.order(region, env.memory, cpu.cpl == 3);
+            }
         }
         self.counters.time += start.elapsed();
     }
     fn collect(&mut self, mut install: impl FnMut(&Place, u32)) {
-        while let Some(ready) = self.done.pop() {
-            self.accept(ready, &mut install);
+        for (place, number) in self.fresh.drain(..) {
+            install(&place, number);
         }
         if !self.workshop.has_ready() {
             return;
@@ -794,8 +1031,7 @@ impl Tier for Upper {
         let mut kept = Vec::with_capacity(list.len());
         for id in list {
             let Some(state) = self.regions.get(&id) else { continue };
-            let unit = state.unit.clone();
-            let mut parts = unit.region.bytes.iter().filter(|(p, ..)| *p == page);
+            let mut parts = state.bytes.iter().filter(|(p, ..)| *p == page);
             let hit = |(_, first, n): &(HostPage, u16, u16)| {
                 u32::from(*first) < offset + length && offset < u32::from(*first) + u32::from(*n)
             };
@@ -829,11 +1065,15 @@ impl Upper {
     fn is_hit(&self, write: CodeWrite) -> bool {
         let CodeWrite { page, offset, length } = write;
         let list = self.pages.get(&page).into_iter().flatten();
-        list.filter_map(|id| self.regions.get(id)).flat_map(|state| &state.unit.region.bytes).any(|(p, first, n)| {
+        list.filter_map(|id| self.regions.get(id)).flat_map(|state| state.bytes.iter()).any(|(p, first, n)| {
             *p == page && u32::from(*first) < offset + length && offset < u32::from(*first) + u32::from(*n)
         })
     }
     fn forget_all(&mut self) {
+        // It is not the code that was bad.
+        while !self.waiting.is_empty() {
+            self.keep_one();
+        }
         let all: Vec<u32> = self.regions.keys().copied().collect();
         for id in all {
             self.kill(id);
@@ -841,6 +1081,14 @@ impl Upper {
         self.pages.clear();
         self.wanted.clear();
         self.trouble.clear();
+    }
+}
+
+impl Drop for Upper {
+    fn drop(&mut self) {
+        while !self.waiting.is_empty() {
+            self.keep_one();
+        }
     }
 }
 
@@ -867,6 +1115,11 @@ impl Translator {
     pub fn interpreter_mut(&mut self) -> &mut Interpreter {
         &mut self.interpreter
     }
+    /// Why there is no cache, if one was asked for.
+    #[must_use]
+    pub fn cache_error(&self) -> Option<&CacheError> {
+        self.upper.cache_error.as_ref()
+    }
     /// What has been done so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
@@ -880,6 +1133,7 @@ impl Engine for Translator {
     }
     fn run(&mut self, cpu: &mut CpuState, memory: &mut GuestMemory, bus: &mut dyn Bus, budget: u64) -> (Exit, u64) {
         self.upper.now = cpu.ticks;
+        self.upper.keep();
         self.interpreter.run_with(&mut self.upper, cpu, memory, bus, budget)
     }
     fn forget(&mut self) {

@@ -586,11 +586,33 @@ fn sse_programs_run_as_on_the_interpreter() {
     compare(Flavour::Vectors);
 }
 
+/// With code from the cache on disk, which the first translator has made.
+#[test]
+fn programs_run_the_same_with_code_from_the_cache() {
+    for flavour in [Flavour::All, Flavour::X87, Flavour::Vectors] {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = jit::CacheSettings { folder: folder.path().join("code"), limit: 64 << 20 };
+        let settings = Settings { threshold: 1, memory: 8 << 20, background: Some(false), cache: Some(cache) };
+        for warm in [false, true, true] {
+            let mut translator = Translator::new(&settings).unwrap();
+            assert!(translator.cache_error().is_none());
+            compare_on(flavour, &mut translator);
+            let counters = translator.counters();
+            if cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+                assert_eq!(counters.loaded > 10, warm, "{counters:?}");
+                assert!(warm || counters.kept > 10, "{counters:?}");
+            }
+        }
+    }
+}
+
 fn compare(flavour: Flavour) {
+    let settings = Settings { threshold: 1, memory: 8 << 20, background: Some(false), cache: None };
+    compare_on(flavour, &mut Translator::new(&settings).unwrap());
+}
+fn compare_on(flavour: Flavour, translator: &mut Translator) {
     let programs: u64 = std::env::var("BEIGEBOX_JIT_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(30);
     let seed: u64 = std::env::var("BEIGEBOX_JIT_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
-    let settings = Settings { threshold: 1, memory: 8 << 20, background: Some(false) };
-    let mut translator = Translator::new(&settings).unwrap();
     let mut interpreter = Interpreter::new();
     let mut instructions = 0;
     for n in seed..seed + programs {
@@ -602,7 +624,7 @@ fn compare(flavour: Flavour) {
         let cuts: Vec<Cut> = (0..r.below(12)).map(|_| (1 + r.below(60), interrupts && r.below(2) == 0)).collect();
         let plain = only_interrupts(&cuts);
         let (want, _) = run(&mut interpreter, &case, &plain);
-        let (got, _) = run(&mut translator, &case, &cuts);
+        let (got, _) = run(translator, &case, &cuts);
         instructions += case.total;
         // Code that is fetched from a device depends on when that is, and so on the cuts.
         if want != got && run(&mut interpreter, &case, &cuts).0 == want {
@@ -611,12 +633,12 @@ fn compare(flavour: Flavour) {
             while low + 1 < high {
                 let middle = (low + high) / 2;
                 let short = Case { memory: case.memory.clone(), cpu: case.cpu.clone(), total: middle };
-                let same = run(&mut interpreter, &short, &plain).0 == run(&mut translator, &short, &cuts).0;
+                let same = run(&mut interpreter, &short, &plain).0 == run(translator, &short, &cuts).0;
                 if same { low = middle } else { high = middle }
             }
             let short = Case { memory: case.memory.clone(), cpu: case.cpu.clone(), total: high };
             let (want, expected) = run(&mut interpreter, &short, &plain);
-            let (got, bytes) = run(&mut translator, &short, &cuts);
+            let (got, bytes) = run(translator, &short, &cuts);
             let before = Case { memory: case.memory.clone(), cpu: case.cpu.clone(), total: high.max(2) - 1 };
             let mut memory = GuestMemory::new(RAM, 0, 0).unwrap();
             let ram = memory.ram();

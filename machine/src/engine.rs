@@ -29,13 +29,25 @@ pub enum EngineKind {
 }
 
 /// How the translator is to work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JitSettings {
     /// Instructions that a piece of code must have run before it is translated; 1 translates
     /// everything at once. `None`: as many as have proved right.
     pub threshold: Option<u32>,
     /// Bytes of memory for translated code; `None`: 64 MiB.
     pub memory: Option<u64>,
+    /// Where translated code is kept for the next run of the same guest; `None`: nowhere.
+    pub cache: Option<JitCache>,
+}
+
+/// A folder for translated code. It is native code, as good as the emulator itself: the folder and its files are used
+/// only if they belong to the user and nobody else can write them. What the guest sees does not depend on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JitCache {
+    /// The folder; it is made if it is not there.
+    pub folder: std::path::PathBuf,
+    /// About how many bytes the files may take; the oldest go first.
+    pub limit: u64,
 }
 
 /// The engine of a machine, and what an embedder wants to be told of.
@@ -63,6 +75,7 @@ impl Processor {
             if let Some(memory) = settings.memory {
                 all.memory = usize::try_from(memory).unwrap_or(all.memory);
             }
+            all.cache = settings.cache.clone().map(|c| jit::CacheSettings { folder: c.folder, limit: c.limit });
             if let Ok(translator) = jit::Translator::new(&all) {
                 return Processor { engine: Kind::Jit(Box::new(translator)), is_probed: false };
             }
@@ -131,6 +144,14 @@ impl Processor {
             Kind::Jit(translator) => translator.interpreter_mut(),
         }
     }
+    /// Why translated code is not kept, if that was asked for.
+    pub(crate) fn cache_error(&self) -> Option<String> {
+        match &self.engine {
+            Kind::Interpreter(_) => None,
+            #[cfg(feature = "jit")]
+            Kind::Jit(translator) => translator.cache_error().map(ToString::to_string),
+        }
+    }
     pub(crate) fn set_tracer(&mut self, tracer: Option<Tracer>) {
         self.interpreter_mut().set_tracer(tracer);
     }
@@ -162,7 +183,8 @@ impl Processor {
                     "{lines}instructions in translated code: {} ({share:.2} %)\nregions translated: {}\n\
                      instructions translated: {}\nbytes of translated code: {}\ntranslation time: {:.3} s\n\
                      regions invalidated: {}\nregions evicted: {}\nregions refused: {}\n\
-                     entries into translated code: {}\nlinks between regions: {}\n",
+                     entries into translated code: {}\nlinks between regions: {}\n\
+                     regions from the cache: {}\nregions added to the cache: {}\n",
                     c.native,
                     c.regions,
                     c.translated,
@@ -172,7 +194,9 @@ impl Processor {
                     c.evicted,
                     c.failed,
                     c.entries,
-                    c.links
+                    c.links,
+                    c.loaded,
+                    c.kept
                 )
             }
         }

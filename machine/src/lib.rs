@@ -80,7 +80,7 @@ pub use custom::Attachment;
 pub use devices::network::Network;
 pub use devices::rtc::DateTime;
 pub use devices::storage::{MemoryStorage, Storage, StorageError};
-pub use engine::{EngineKind, JitSettings};
+pub use engine::{EngineKind, JitCache, JitSettings};
 pub use expect::Waited;
 pub use input::KeyCode;
 pub use pc::VideoAdapter;

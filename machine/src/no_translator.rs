@@ -11,6 +11,13 @@ use std::time::Duration;
 pub(super) struct Settings {
     pub(super) threshold: u32,
     pub(super) memory: usize,
+    pub(super) cache: Option<CacheSettings>,
+}
+
+/// Where it would keep code.
+pub(super) struct CacheSettings {
+    pub(super) folder: std::path::PathBuf,
+    pub(super) limit: u64,
 }
 
 /// There is none on this host.
@@ -31,6 +38,8 @@ pub(super) struct Counters {
     pub(super) failed: u64,
     pub(super) entries: u64,
     pub(super) links: u64,
+    pub(super) loaded: u64,
+    pub(super) kept: u64,
 }
 
 impl Translator {
@@ -41,6 +50,9 @@ impl Translator {
         match *self {}
     }
     pub(super) fn interpreter_mut(&mut self) -> &mut Interpreter {
+        match *self {}
+    }
+    pub(super) fn cache_error(&self) -> Option<&String> {
         match *self {}
     }
     pub(super) fn counters(&self) -> Counters {

@@ -1047,6 +1047,11 @@ impl Machine {
     pub fn engine_statistics(&self) -> String {
         self.engine.statistics(self.cpu.retired)
     }
+    /// Why translated code is not kept for the next run, if [`JitSettings::cache`] asked for that.
+    #[must_use]
+    pub fn jit_cache_error(&self) -> Option<String> {
+        self.engine.cache_error()
+    }
     /// One line per chip: name and state size. For diagnostics.
     #[must_use]
     pub fn chips(&self) -> Vec<&'static str> {

@@ -3,11 +3,14 @@
 //!
 //! ```text
 //! cargo run --release -p beigebox-benches --bin boots -- [--repeat 3] [--only kernel,grub]
-//!     [--on beigebox,jit,qemu] [--beigebox FILE] [--guests FOLDER]
+//!     [--on beigebox,jit,beigebox-jit-warm,qemu] [--beigebox FILE] [--guests FOLDER]
 //! ```
 //!
+//! `beigebox-jit-warm` has the translated code of a run before on disk; that run is not measured.
 //! Own memory is what is resident of all mappings but those as large as the guest's RAM.
 
+#[path = "../cache.rs"]
+mod cache;
 #[path = "../measure.rs"]
 mod measure;
 
@@ -149,9 +152,10 @@ fn qemu(plan: &Plan, guest: &Guest, image: &Path, serial: &Path) -> Command {
     command
 }
 
-fn beigebox(plan: &Plan, guest: &Guest, image: &Path, serial: &Path, engine: &str) -> Command {
+fn beigebox(plan: &Plan, guest: &Guest, image: &Path, serial: &Path, engine: &str, cache: &str) -> Command {
     let mut command = Command::new(&plan.beigebox);
-    command.args(["run", "--engine", engine, "--display", "none", "--clock", "instructions", "--memory"]);
+    command.args(["run", "--engine", engine, "--jit-cache", cache]);
+    command.args(["--display", "none", "--clock", "instructions", "--memory"]);
     command.arg(format!("{}M", guest.memory)).arg("--serial").arg(format!("file:{}", serial.display()));
     if guest.kernel {
         command.arg("--kernel").arg(plan.guests.join("vmlinuz-686"));
@@ -229,15 +233,16 @@ fn follow(guest: &Guest, on: &str, mut child: Child, serial: &Path, dump: &Path)
     }
 }
 
-fn boot(plan: &Plan, guest: &Guest, on: &str, folder: &Path) -> Result<[f64; 3], Error> {
+fn boot(plan: &Plan, guest: &Guest, on: &str, cache: &str, folder: &Path) -> Result<[f64; 3], Error> {
     let (serial, dump) = (folder.join("serial"), folder.join("screen"));
     let _ = std::fs::remove_file(&dump);
     File::create(&serial)?;
     let image = if guest.image.is_empty() { folder.join("start.img") } else { plan.guests.join(guest.image) };
     let mut command = match on {
         "qemu" => qemu(plan, guest, &image, &serial),
-        "jit" => beigebox(plan, guest, &image, &serial, "jit"),
-        _ => beigebox(plan, guest, &image, &serial, "interpreter"),
+        "jit" => beigebox(plan, guest, &image, &serial, "jit", "off"),
+        "beigebox-jit-warm" => beigebox(plan, guest, &image, &serial, "jit", cache),
+        _ => beigebox(plan, guest, &image, &serial, "interpreter", "off"),
     };
     let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     follow(guest, on, child.map_err(|error| format!("{on}: {error}"))?, &serial, &dump)
@@ -248,12 +253,16 @@ fn run() -> Result<(), Error> {
     let folder = std::env::temp_dir().join(format!("beigebox-boots-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     std::fs::write(folder.join("start.img"), boot_sector())?;
+    let cache = cache::Cache::new();
     println!("| boot | on | CPU s | wall s | own memory, MiB |\n|---|---|---|---|---|");
     for guest in GUESTS.iter().filter(|guest| plan.only.is_empty() || plan.only.iter().any(|name| name == guest.name)) {
         let mut results: BTreeMap<&str, Vec<[f64; 3]>> = BTreeMap::new();
-        for _ in 0..plan.repeat {
+        for round in 0..plan.repeat {
             for on in &plan.on {
-                results.entry(on).or_default().push(boot(&plan, guest, on, &folder)?);
+                if round == 0 && on == "beigebox-jit-warm" {
+                    boot(&plan, guest, on, &cache.folder(), &folder)?;
+                }
+                results.entry(on).or_default().push(boot(&plan, guest, on, &cache.folder(), &folder)?);
             }
         }
         for on in &plan.on {

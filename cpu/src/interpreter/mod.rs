@@ -516,7 +516,7 @@ impl Interpreter {
         if T::ACTIVE
             && let Some(chain) = &mut chain
         {
-            match tier.find(&key) {
+            match tier.find(&key, core.cpu, core.env) {
                 0 => {}
                 native => chain.set_native(native),
             }
@@ -783,7 +783,8 @@ impl Interpreter {
                                 };
                                 let Ok(Some(next)) = next else { break };
                                 target = next;
-                                if ran == Native::Ran {
+                                // There may be other native code now. No chain has been left that leads there.
+                                if ran == Native::Ran || target.native() != 0 {
                                     continue;
                                 }
                             }

@@ -152,8 +152,8 @@ pub trait Tier {
     const ACTIVE: bool;
     /// How many ticks make a block hot.
     fn threshold(&self) -> u32;
-    /// Number of the native code that begins at `place`; 0 when there is none.
-    fn find(&mut self, place: &Place) -> u32;
+    /// Number of the native code that begins at `place`, where the processor is now; 0 when there is none.
+    fn find(&mut self, place: &Place, cpu: &CpuState, env: &mut Env<'_>) -> u32;
     /// The block at `place` is hot, and is the current one. `known` tells which blocks have run.
     fn hot(&mut self, place: &Place, known: &dyn Fn(&Place) -> bool, cpu: &mut CpuState, env: &mut Env<'_>);
     /// Gives `install` the places and numbers of native code that has become ready.
@@ -184,7 +184,7 @@ impl Tier for Alone {
     fn threshold(&self) -> u32 {
         0
     }
-    fn find(&mut self, _place: &Place) -> u32 {
+    fn find(&mut self, _place: &Place, _cpu: &CpuState, _env: &mut Env<'_>) -> u32 {
         0
     }
     fn hot(&mut self, _place: &Place, _known: &dyn Fn(&Place) -> bool, _cpu: &mut CpuState, _env: &mut Env<'_>) {}

@@ -200,6 +200,13 @@ pub(crate) struct Run {
     /// Memory for translated code; 64M unless said.
     #[arg(long, value_name = "SIZE", value_parser = values::memory, help_heading = "Machine")]
     pub(crate) jit_memory: Option<u64>,
+    /// Where translated code is kept, so that the same guest starts hot the next time: a folder of your own, `on` for
+    /// `beigebox` in your folder for caches ($XDG_CACHE_HOME, else ~/.cache), or off. What the guest does is the same.
+    #[arg(long, value_name = "FOLDER", default_value = "off", help_heading = "Machine")]
+    pub(crate) jit_cache: PathBuf,
+    /// About how large that folder may grow.
+    #[arg(long, value_name = "SIZE", value_parser = values::memory, default_value = "256M", help_heading = "Machine")]
+    pub(crate) jit_cache_size: u64,
     /// What guest time follows.
     #[arg(long, value_enum, default_value = "auto", help_heading = "Machine")]
     pub(crate) clock: ClockMode,

@@ -16,7 +16,7 @@ use beigebox::host::{self, Mode};
 use beigebox::loader::{self, ImageKind, Module, Payload};
 use beigebox::trace::TraceOptions;
 use beigebox::{
-    BootDevice, Builder, DateTime, EngineKind, JitSettings, Machine, MemoryStorage, Model, Stop, VideoAdapter,
+    BootDevice, Builder, DateTime, EngineKind, JitCache, JitSettings, Machine, MemoryStorage, Model, Stop, VideoAdapter,
 };
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Read, Write};
@@ -501,7 +501,11 @@ pub(crate) fn build(options: &Run, follows_host: bool, changes_discs: bool) -> R
             Engine::Interpreter => EngineKind::Interpreter,
             Engine::Jit => EngineKind::Jit,
         })
-        .jit(JitSettings { threshold: options.jit_threshold, memory: options.jit_memory })
+        .jit(JitSettings {
+            threshold: options.jit_threshold,
+            memory: options.jit_memory,
+            cache: jit_cache(options).map(|folder| JitCache { folder, limit: options.jit_cache_size }),
+        })
         .bios(bios)
         .video(match options.vga {
             Vga::Std => VideoAdapter::Pci,
@@ -546,7 +550,7 @@ pub(crate) fn build(options: &Run, follows_host: bool, changes_discs: bool) -> R
         builder = builder.direct_boot(payload);
     }
     builder = crate::net::fit(builder, options)?;
-    builder.build().map_err(|error| {
+    let machine = builder.build().map_err(|error| {
         let file = options.kernel.as_ref().or(options.load.as_ref().map(|load| &load.path));
         let text = match (&error, file) {
             (beigebox::BuildError::Load(error), Some(file)) => format!("{}: {error}", file.display()),
@@ -557,7 +561,28 @@ pub(crate) fn build(options: &Run, follows_host: bool, changes_discs: bool) -> R
             _ => error.to_string(),
         };
         Failure::new(code::CONFIGURATION, text)
-    })
+    })?;
+    match machine.jit_cache_error() {
+        Some(error) if options.jit_cache.as_os_str() != "on" => {
+            return Err(Failure::new(code::CONFIGURATION, format!("--jit-cache: {error}")));
+        }
+        Some(error) => eprintln!("beigebox: translated code is not kept: {error}"),
+        None => {}
+    }
+    Ok(machine)
+}
+
+/// The folder for translated code.
+fn jit_cache(options: &Run) -> Option<PathBuf> {
+    match options.jit_cache.to_str() {
+        Some("off") => None,
+        Some("on") => {
+            let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+            let caches = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
+            caches.map(|folder| folder.join("beigebox"))
+        }
+        _ => Some(options.jit_cache.clone()),
+    }
 }
 
 fn host_date() -> DateTime {

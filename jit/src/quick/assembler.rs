@@ -1,5 +1,7 @@
 //! The few host instructions that the quick translator writes, byte by byte.
 
+use crate::piece::{Fixup, Target};
+
 /// A host register.
 pub(crate) type Reg = u8;
 /// Guest EAX, ECX, EDX, EBX.
@@ -71,6 +73,8 @@ pub(crate) mod cc {
 #[derive(Default)]
 pub(crate) struct Asm {
     pub(crate) code: Vec<u8>,
+    /// Where addresses are to be put that are not known yet.
+    pub(crate) fixups: Vec<Fixup>,
 }
 
 impl Asm {
@@ -176,13 +180,12 @@ impl Asm {
         self.byte(0xb8 | to & 7);
         self.imm32(v);
     }
-    pub(crate) fn mov_imm64(&mut self, to: Reg, v: u64) {
-        if v <= u64::from(u32::MAX) {
-            return self.mov_imm(to, v as u32);
-        }
+    /// An address that is put there later.
+    pub(crate) fn mov_address(&mut self, to: Reg, of: Target) {
         self.byte(0x48 | to >> 3);
         self.byte(0xb8 | to & 7);
-        self.code.extend_from_slice(&v.to_le_bytes());
+        self.fixups.push(Fixup { at: self.here() as u32, of });
+        self.code.extend_from_slice(&[0; 8]);
     }
     pub(crate) fn lea(&mut self, size: Size, to: Reg, from: At) {
         self.rm(size, &[0x8d], to, from);

@@ -12,6 +12,7 @@ pub(crate) mod stubs;
 pub(crate) mod x87;
 
 use crate::context as cx;
+use crate::piece::{Made, Target};
 use crate::plan::Plan;
 use crate::region::{Block, Edge, Region, Step};
 use crate::survey::{ALL, CARRY, Surveyor};
@@ -24,22 +25,6 @@ use cpu::state::{CpuState, Mode, Seg, Segment, Width, gpr};
 use cpu::tlb::Tables;
 use std::mem::offset_of;
 use stubs::{MODIFY, READ, WRITE, WRITE_BACK, describe, form, overlay};
-
-/// What a region's code refers to.
-pub(crate) struct Parts<'a> {
-    pub(crate) region: &'a Region,
-    /// Addresses of the operations, block by block.
-    pub(crate) ops: &'a [Vec<crate::context::Op>],
-    pub(crate) slots: &'a [usize],
-    pub(crate) cells: &'a [usize],
-}
-
-/// Code that can lie anywhere.
-pub(crate) struct Made {
-    pub(crate) code: Vec<u8>,
-    /// For each entry: where it begins for the engine, and for quick code.
-    pub(crate) entries: Vec<(usize, usize)>,
-}
 
 /// Where a recorded value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +117,8 @@ enum Value {
 
 /// Where the address of a page's validity is.
 enum Cell {
-    Here(u64),
+    /// Number of the region's page.
+    Here(usize),
     /// In the exit that R8 points to.
     OfExit,
 }
@@ -175,7 +161,7 @@ enum Cold {
     One {
         jumps: Vec<usize>,
         back: usize,
-        op: u64,
+        op: Target,
         debt: u32,
         flags: Flags,
         unit: x87::Unit,
@@ -270,7 +256,8 @@ pub(crate) fn survey(s: &mut Surveyor, i: &Insn) -> bool {
 
 struct Quick<'a> {
     a: Asm,
-    p: &'a Parts<'a>,
+    /// The operations that the code refers to: block and number there.
+    ops: Vec<(usize, usize)>,
     region: &'a Region,
     plan: Plan,
     path: Path,
@@ -296,12 +283,11 @@ struct Quick<'a> {
 }
 
 /// Translates; `None`: something in it is none for this translator.
-pub(crate) fn translate(parts: &Parts<'_>) -> Option<Made> {
-    let region = parts.region;
+pub(crate) fn translate(region: &Region) -> Option<Made> {
     let n = region.blocks.len();
     let mut q = Quick {
         a: Asm::default(),
-        p: parts,
+        ops: Vec::new(),
         region,
         plan: Plan::new(region),
         path: Path::start(),
@@ -357,7 +343,7 @@ pub(crate) fn translate(parts: &Parts<'_>) -> Option<Made> {
         let to = q.labels[block]?;
         q.a.patch(jump, to);
     }
-    Some(Made { code: q.a.code, entries })
+    Some(Made { code: q.a.code, fixups: q.a.fixups, ops: q.ops, entries })
 }
 
 impl Quick<'_> {
@@ -830,7 +816,7 @@ impl Quick<'_> {
                 self.write_record(flags);
                 if let Some((cell, back)) = &cell {
                     match cell {
-                        Cell::Here(at) => self.a.mov_imm64(R9, *at),
+                        Cell::Here(page) => self.a.mov_address(R9, Target::Cell(*page as u32)),
                         Cell::OfExit => self.a.load(Size::Q, R9, at(R8, cx::SLOT_CELL as i32)),
                     }
                     self.a.call_mem(word(stubs::REVALIDATE));
@@ -884,7 +870,7 @@ impl Quick<'_> {
                 }
                 self.write_record(flags);
                 self.write_unit(unit);
-                self.a.mov_imm64(R9, op);
+                self.a.mov_address(R9, op);
                 self.a.mov_imm(R10, debt);
                 self.a.call_mem(word(stubs::ONE));
                 self.a.alu_imm(Size::Q, 0, REM, debt);
@@ -1010,12 +996,12 @@ impl Quick<'_> {
     fn check_page(&mut self, page: usize, ip: u64) {
         self.write_down();
         self.host = 0;
-        self.a.mov_imm64(R9, self.p.cells[page] as u64);
+        self.a.mov_address(R9, Target::Cell(page as u32));
         self.a.load(Size::Q, R9, at(R9, 0));
         self.a.alu_load(Size::Q, 7, R9, word(cx::EPOCH));
         let jump = self.a.jcc(cc::NE);
         let plus = -self.path.debt as i32;
-        let cell = Some((Cell::Here(self.p.cells[page] as u64), self.a.here()));
+        let cell = Some((Cell::Here(page), self.a.here()));
         self.cold.push(Cold::Leave { jump, how: 0, ip: ip as u32, plus, cell, flags: self.path.flags });
     }
     /// Whether an edge inside the region needs a look at the validity of a page.
@@ -1052,7 +1038,7 @@ impl Quick<'_> {
         self.write_down();
         self.pay();
         let target = self.region.exits[exit];
-        self.a.mov_imm64(R8, self.p.slots[exit] as u64);
+        self.a.mov_address(R8, Target::Exit(exit as u32));
         let block = &self.region.blocks[from];
         let here = if block.second.is_some() { u64::MAX } else { self.region.pages[block.page].linear };
         if (target & 0xffff_ffff) >> 12 != here {
@@ -1188,17 +1174,24 @@ impl Quick<'_> {
 
     // --- instructions --------------------------------------------------------------------------
 
+    /// The operation `at` of block `n`, for code that refers to it.
+    fn op(&mut self, n: usize, at: usize) -> Target {
+        if self.ops.last() != Some(&(n, at)) {
+            self.ops.push((n, at));
+        }
+        Target::Op(self.ops.len() as u32 - 1)
+    }
     /// The function or helper of the interpreter.
     fn one(&mut self, n: usize, at: usize) -> End {
-        let op = &self.p.ops[n][at];
+        let op = self.op(n, at);
         self.store_flags();
         self.leave_unit();
         self.path.vectors = sse::UNKNOWN;
-        self.a.mov_imm64(R9, std::ptr::from_ref(op) as u64);
+        self.a.mov_address(R9, op);
         self.a.mov_imm(R10, self.path.debt as u32);
         self.a.call_mem(word(stubs::ONE));
         self.path.debt = 0;
-        self.path.consumed |= op.insn.rep != Rep::No;
+        self.path.consumed |= self.region.blocks[n].steps[at].insn.rep != Rep::No;
         self.path.flags = Flags::Stored(true);
         self.host = 0;
         self.groups.clear();
@@ -1965,7 +1958,7 @@ impl Quick<'_> {
         }
         self.host = 0;
         let back = self.a.here();
-        let op = std::ptr::from_ref(&self.p.ops[n][number]) as u64;
+        let op = self.op(n, number);
         let (debt, flags, unit) = (self.path.debt as u32, self.path.flags, self.path.unit);
         self.cold.push(Cold::One { jumps, back, op, debt, flags, unit });
         self.path.unit.doubt();

@@ -2,22 +2,11 @@
 #![allow(unsafe_code, reason = "has the quick translator's functions, which do nothing here")]
 #![allow(dead_code, reason = "has its types, which nobody looks into here")]
 
+use crate::piece::Made;
 use crate::region::Region;
 use crate::survey::Surveyor;
 use cpu::insn::Insn;
 use cpu::state::Mode;
-
-pub(crate) struct Parts<'a> {
-    pub(crate) region: &'a Region,
-    pub(crate) ops: &'a [Vec<crate::context::Op>],
-    pub(crate) slots: &'a [usize],
-    pub(crate) cells: &'a [usize],
-}
-
-pub(crate) struct Made {
-    pub(crate) code: Vec<u8>,
-    pub(crate) entries: Vec<(usize, usize)>,
-}
 
 pub(crate) fn takes(_mode: Mode, _base: u64) -> bool {
     false
@@ -26,8 +15,7 @@ pub(crate) fn survey(_surveyor: &mut Surveyor, _insn: &Insn) -> bool {
     false
 }
 
-pub(crate) fn translate(parts: &Parts<'_>) -> Option<Made> {
-    let Parts { region: _, ops: _, slots: _, cells: _ } = parts;
+pub(crate) fn translate(_region: &Region) -> Option<Made> {
     None
 }
 

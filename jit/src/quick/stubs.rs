@@ -550,6 +550,11 @@ pub(crate) fn entered(words: &mut [u64], memory: &GuestMemory) {
     words[SEEN / 8..SEEN / 8 + 2].copy_from_slice(&[memory.map_epoch(), memory.write_epoch()]);
 }
 
+/// The TLB has forgotten writes as memory wants it to.
+pub(crate) fn flushed(words: &mut [u64], memory: &GuestMemory) {
+    words[SEEN / 8 + 1] = memory.write_epoch();
+}
+
 /// # Safety
 /// As for [`settle`].
 unsafe extern "sysv64" fn cond(words: *mut u64, cond: u64) -> u64 {

@@ -343,7 +343,7 @@ impl Quick<'_> {
                 self.a.escape(0xd9, 5, control());
                 let back = self.a.here();
                 // Exceptions that are not masked are the helper's.
-                let op = std::ptr::from_ref(&self.p.ops[n][number]) as u64;
+                let op = self.op(n, number);
                 let (debt, flags, unit) = (self.path.debt as u32, self.path.flags, self.path.unit);
                 self.cold.push(Cold::One { jumps: vec![jump], back, op, debt, flags, unit });
                 self.path.unit.doubt();
