@@ -1,7 +1,9 @@
 //! Random programs on the interpreter and on the translator, which must agree on everything:
 //! registers, flags, memory, exits, retired instructions, wherever the budget is cut.
 //!
-//! `BEIGEBOX_JIT_PROGRAMS` says how many programs are run.
+//! `BEIGEBOX_JIT_PROGRAMS` says how many programs are run, `BEIGEBOX_JIT_SEED` which is the first, and
+//! `BEIGEBOX_JIT_LENGTH` how many instructions each runs at most, and `BEIGEBOX_JIT_THRESHOLD` how often a block is
+//! interpreted before it is translated.
 #![cfg(any(
     all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")),
     all(target_os = "macos", target_arch = "aarch64")
@@ -497,7 +499,7 @@ fn case(r: &mut Random, flavour: Flavour) -> Case {
     cpu.intr = wide && r.below(3) == 0;
     cpu.rip = start;
     cpu.update_mode();
-    Case { memory, cpu, total: 1 + r.below(3000) }
+    Case { memory, cpu, total: 1 + r.below(setting("LENGTH", 3000)) }
 }
 
 /// What is to be equal.
@@ -606,13 +608,17 @@ fn programs_run_the_same_with_code_from_the_cache() {
     }
 }
 
+fn setting(name: &str, otherwise: u64) -> u64 {
+    std::env::var(format!("BEIGEBOX_JIT_{name}")).ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise)
+}
+
 fn compare(flavour: Flavour) {
-    let settings = Settings { threshold: 1, memory: 8 << 20, background: Some(false), cache: None };
+    let threshold = setting("THRESHOLD", 1) as u32;
+    let settings = Settings { threshold, memory: 8 << 20, background: Some(false), cache: None };
     compare_on(flavour, &mut Translator::new(&settings).unwrap());
 }
 fn compare_on(flavour: Flavour, translator: &mut Translator) {
-    let programs: u64 = std::env::var("BEIGEBOX_JIT_PROGRAMS").ok().and_then(|n| n.parse().ok()).unwrap_or(30);
-    let seed: u64 = std::env::var("BEIGEBOX_JIT_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let (programs, seed) = (setting("PROGRAMS", 30), setting("SEED", 1));
     let mut interpreter = Interpreter::new();
     let mut instructions = 0;
     for n in seed..seed + programs {
