@@ -1,6 +1,7 @@
 //! From regions to code in memory: the part that may run on a thread of its own.
 
 use crate::context::Op;
+use crate::dump::DumpSettings;
 use crate::emit::{Emitter, tail_signature};
 use crate::memory::{Arena, SEGMENT, Segment, Writing};
 use crate::region::Region;
@@ -62,7 +63,7 @@ pub(crate) struct Compiler {
     context: Context,
     builder: FunctionBuilderContext,
     /// A folder for what is made, for people to look at.
-    dump: Option<std::path::PathBuf>,
+    dump: Option<DumpSettings>,
 }
 
 type Isa = std::sync::Arc<dyn cranelift_codegen::isa::TargetIsa>;
@@ -98,7 +99,7 @@ pub(crate) struct Glue {
 }
 
 impl Compiler {
-    pub(crate) fn new(arena: Arc<Arena>) -> Result<Compiler, StartError> {
+    pub(crate) fn new(arena: Arc<Arena>, dump: Option<DumpSettings>) -> Result<Compiler, StartError> {
         let free = (0..arena.segments()).rev().collect();
         Ok(Compiler {
             isa: isa()?,
@@ -109,7 +110,7 @@ impl Compiler {
             free,
             context: Context::new(),
             builder: FunctionBuilderContext::new(),
-            dump: std::env::var_os("BEIGEBOX_JIT_DUMP").map(Into::into),
+            dump,
         })
     }
     /// A segment holds nothing any more.
@@ -192,8 +193,12 @@ impl Compiler {
     #[cold]
     fn write_down(&self, unit: &Unit, code: usize, bytes: usize, representation: &str) {
         use std::fmt::Write as _;
-        let Some(folder) = &self.dump else { return };
+        let Some(dump) = &self.dump else { return };
         let place = &unit.region.place;
+        let steps = unit.region.blocks.iter().flat_map(|block| &block.steps);
+        if !dump.wants(steps.map(|s| (s.insn.ip.wrapping_add(place.base) & 0xffff_ffff, u64::from(s.insn.len)))) {
+            return;
+        }
         let mut text = String::new();
         let _ = writeln!(text, "region {:x}:{:x}, host code {code:x}, {bytes} bytes\n", place.base, place.ip);
         for (n, block) in unit.region.blocks.iter().enumerate() {
@@ -211,7 +216,7 @@ impl Compiler {
         }
         let host = self.context.compiled_code().and_then(|c| c.vcode.clone()).unwrap_or_default();
         let _ = writeln!(text, "\n{representation}\n{host}");
-        let _ = std::fs::write(folder.join(format!("{:x}-{:x}-{code:x}.txt", place.base, place.ip)), text);
+        dump.write(place, code, &text);
     }
     /// Gives the function at hand its place in memory. `None`: there is no place.
     fn define(&mut self) -> Result<Option<(usize, usize)>, String> {

@@ -16,6 +16,7 @@
 mod cache;
 mod compile;
 mod context;
+mod dump;
 mod emit;
 mod host;
 mod memory;
@@ -33,4 +34,5 @@ mod tier;
 
 pub use cache::{CacheError, CacheSettings};
 pub use compile::StartError;
+pub use dump::DumpSettings;
 pub use tier::{Counters, Settings, Translator};

@@ -4,6 +4,7 @@
 use crate::cache::{self, Cache, CacheError, CacheSettings};
 use crate::compile::{Compiler, Glue, Ready, StartError, Unit};
 use crate::context::{self as cx, Cell, Op, Slot};
+use crate::dump::DumpSettings;
 use crate::host::fetch_anew;
 use crate::memory::{Arena, SEGMENT};
 use crate::piece::{Piece, Target};
@@ -41,13 +42,25 @@ pub struct Settings {
     pub background: Option<bool>,
     /// Where code is kept for the next run; `None`: nowhere.
     pub cache: Option<CacheSettings>,
+    /// Where regions are written down for people; by default the folder that `BEIGEBOX_JIT_DUMP` names.
+    pub dump: Option<DumpSettings>,
+    /// Whether `perf` is told what is where, in `/tmp/perf-PID.map`; by default if `BEIGEBOX_PERF_MAP` is set.
+    pub perf_map: bool,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
         // For tests of everything with code that is translated at once.
         let asked = std::env::var("BEIGEBOX_JIT_THRESHOLD").ok().and_then(|text| text.parse().ok());
-        Settings { threshold: asked.unwrap_or(250), memory: 64 << 20, background: None, cache: None }
+        let dump = std::env::var_os("BEIGEBOX_JIT_DUMP");
+        Settings {
+            threshold: asked.unwrap_or(250),
+            memory: 64 << 20,
+            background: None,
+            cache: None,
+            dump: dump.map(|folder| DumpSettings { folder: folder.into(), address: None }),
+            perf_map: std::env::var_os("BEIGEBOX_PERF_MAP").is_some(),
+        }
     }
 }
 
@@ -322,13 +335,13 @@ pub(crate) struct Upper {
     /// Why there is no cache.
     cache_error: Option<CacheError>,
     /// A folder for what is made, for people to look at.
-    dump: Option<std::path::PathBuf>,
+    dump: Option<DumpSettings>,
 }
 
 impl Upper {
     fn new(settings: &Settings) -> Result<Upper, StartError> {
         let arena = Arc::new(Arena::new((settings.memory / 2).max(4 << 20))?);
-        let mut compiler = Compiler::new(arena.clone())?;
+        let mut compiler = Compiler::new(arena.clone(), settings.dump.clone())?;
         let glue = compiler.glue()?;
         let several = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
         let background = settings.background.unwrap_or(several && settings.threshold > 1);
@@ -375,8 +388,10 @@ impl Upper {
                 Err(error) => cache_error = Some(error),
             }
         }
-        let map = std::env::var_os("BEIGEBOX_PERF_MAP")
-            .and_then(|_| std::fs::File::create(format!("/tmp/perf-{}.map", std::process::id())).ok());
+        let map = settings
+            .perf_map
+            .then(|| std::fs::File::create(format!("/tmp/perf-{}.map", std::process::id())).ok())
+            .flatten();
         Ok(Upper {
             threshold: settings.threshold.max(1),
             _arena: arena,
@@ -408,7 +423,7 @@ impl Upper {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             cache_error,
-            dump: std::env::var_os("BEIGEBOX_JIT_DUMP").map(Into::into),
+            dump: settings.dump.clone(),
         })
     }
 
@@ -649,8 +664,7 @@ impl Upper {
         }
         self.space.segments[segment].push(id);
         if let Some(dump) = &self.dump {
-            let name = format!("{:x}-{:x}-{at:x}.bin", place.base, place.ip);
-            let _ = std::fs::write(dump.join(name), &code);
+            dump.write_quick(place, pages, &piece.ranges, memory, (at, &code));
         }
         let range = |&(page, offset, length): &(u8, u16, u16)| (pages[usize::from(page)].page, offset, length);
         let bytes: Box<[_]> = piece.ranges.iter().map(range).collect();

@@ -90,7 +90,7 @@ fn run(engine: &mut dyn Engine, program: &[u8]) -> (String, u64) {
 
 fn settings(folder: &Path) -> Settings {
     let cache = CacheSettings { folder: folder.to_owned(), limit: 16 << 20 };
-    Settings { threshold: 20, memory: 4 << 20, background: Some(false), cache: Some(cache) }
+    Settings { threshold: 20, memory: 4 << 20, background: Some(false), cache: Some(cache), ..Settings::default() }
 }
 fn plain(program: &[u8]) -> (String, u64) {
     run(&mut Interpreter::new(), program)
@@ -136,6 +136,23 @@ fn changed_code_is_not_taken_for_what_it_was() {
     for bytes in [bytes, program(0x0bad_cafe), program(0x1234_5677)] {
         let again = with_cache(folder.path(), &bytes);
         assert!(again.loaded >= FUNCTIONS, "{again:?}");
+    }
+}
+
+#[test]
+fn regions_are_written_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = CODE + 0x1000 + 5 * FUNCTIONS + 0x23 * 7 + 5;
+    let dump = jit::DumpSettings { folder: folder.path().to_owned(), address: Some(at) };
+    let settings = Settings { cache: None, dump: Some(dump), ..settings(folder.path()) };
+    run(&mut Translator::new(&settings).unwrap(), &program(0x1234_5677));
+    let all = files(folder.path(), ".txt");
+    assert!(!all.is_empty() && all.len() < 10, "{}", all.len());
+    for file in all {
+        let text = fs::read_to_string(file).unwrap();
+        let (guest, host) = text.split_once("\nhost\n").unwrap();
+        assert!(guest.contains(&format!("{at:08x}  add eax")) && guest.contains("bswap eax"), "{guest}");
+        assert!(host.contains("bswap eax") && host.lines().count() > guest.lines().count(), "{host}");
     }
 }
 

@@ -594,7 +594,13 @@ fn programs_run_the_same_with_code_from_the_cache() {
     for flavour in [Flavour::All, Flavour::X87, Flavour::Vectors] {
         let folder = tempfile::tempdir().unwrap();
         let cache = jit::CacheSettings { folder: folder.path().join("code"), limit: 64 << 20 };
-        let settings = Settings { threshold: 1, memory: 8 << 20, background: Some(false), cache: Some(cache) };
+        let settings = Settings {
+            threshold: 1,
+            memory: 8 << 20,
+            background: Some(false),
+            cache: Some(cache),
+            ..Settings::default()
+        };
         for warm in [false, true, true] {
             let mut translator = Translator::new(&settings).unwrap();
             assert!(translator.cache_error().is_none());
@@ -614,7 +620,7 @@ fn setting(name: &str, otherwise: u64) -> u64 {
 
 fn compare(flavour: Flavour) {
     let threshold = setting("THRESHOLD", 1) as u32;
-    let settings = Settings { threshold, memory: 8 << 20, background: Some(false), cache: None };
+    let settings = Settings { threshold, memory: 8 << 20, background: Some(false), cache: None, ..Settings::default() };
     compare_on(flavour, &mut Translator::new(&settings).unwrap());
 }
 fn compare_on(flavour: Flavour, translator: &mut Translator) {

@@ -38,6 +38,11 @@ pub struct JitSettings {
     pub memory: Option<u64>,
     /// Where translated code is kept for the next run of the same guest; `None`: nowhere.
     pub cache: Option<JitCache>,
+    /// A folder in which each piece of translated code is written down, as guest and host assembly, and a linear
+    /// address if only those are wanted that hold it.
+    pub dump: Option<(std::path::PathBuf, Option<u64>)>,
+    /// Whether `perf` is told where translated code is.
+    pub perf_map: bool,
 }
 
 /// A folder for translated code. It is native code, as good as the emulator itself: the folder and its files are used
@@ -76,6 +81,10 @@ impl Processor {
                 all.memory = usize::try_from(memory).unwrap_or(all.memory);
             }
             all.cache = settings.cache.clone().map(|c| jit::CacheSettings { folder: c.folder, limit: c.limit });
+            if let Some((folder, address)) = settings.dump.clone() {
+                all.dump = Some(jit::DumpSettings { folder, address });
+            }
+            all.perf_map |= settings.perf_map;
             if let Ok(translator) = jit::Translator::new(&all) {
                 return Processor { engine: Kind::Jit(Box::new(translator)), is_probed: false };
             }

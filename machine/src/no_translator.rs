@@ -12,6 +12,14 @@ pub(super) struct Settings {
     pub(super) threshold: u32,
     pub(super) memory: usize,
     pub(super) cache: Option<CacheSettings>,
+    pub(super) dump: Option<DumpSettings>,
+    pub(super) perf_map: bool,
+}
+
+/// What it would write down.
+pub(super) struct DumpSettings {
+    pub(super) folder: std::path::PathBuf,
+    pub(super) address: Option<u64>,
 }
 
 /// Where it would keep code.

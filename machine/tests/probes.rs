@@ -16,7 +16,7 @@ fn bios(source: &str) -> Vec<u8> {
 const ENGINES: [EngineKind; 2] = [EngineKind::Interpreter, EngineKind::Jit];
 
 fn machine(source: &str, engine: EngineKind) -> Machine {
-    let jit = JitSettings { threshold: Some(1), memory: Some(4 << 20), cache: None };
+    let jit = JitSettings { threshold: Some(1), memory: Some(4 << 20), ..JitSettings::default() };
     Machine::builder().memory(2 << 20).bios(bios(source)).engine(engine).jit(jit).build().unwrap()
 }
 

@@ -295,6 +295,13 @@ pub(crate) struct Run {
     /// Print numbers about the run at the end, and the hash of its state.
     #[arg(long, help_heading = "Looking inside")]
     pub(crate) stats: bool,
+    /// Write translated code down in this folder, one text file for each region: guest assembly, the code generator's
+    /// representation where there is one, host assembly. With an address (hexadecimal, linear) only what holds it.
+    #[arg(long, value_name = "FOLDER[:ADDRESS]", help_heading = "Looking inside")]
+    pub(crate) jit_dump: Option<String>,
+    /// Tell `perf` where translated code is (`/tmp/perf-PID.map`).
+    #[arg(long, help_heading = "Looking inside")]
+    pub(crate) perf_map: bool,
     /// Serve GDB here: tcp:PORT (of this host only), tcp:ADDRESS:PORT or unix:PATH. Whoever connects
     /// owns the guest.
     #[arg(long, value_name = "ADDRESS", value_parser = values::gdb, help_heading = "Looking inside")]

@@ -505,6 +505,8 @@ pub(crate) fn build(options: &Run, follows_host: bool, changes_discs: bool) -> R
             threshold: options.jit_threshold,
             memory: options.jit_memory,
             cache: jit_cache(options).map(|folder| JitCache { folder, limit: options.jit_cache_size }),
+            dump: options.jit_dump.as_deref().map(jit_dump).transpose()?,
+            perf_map: options.perf_map,
         })
         .bios(bios)
         .video(match options.vga {
@@ -570,6 +572,17 @@ pub(crate) fn build(options: &Run, follows_host: bool, changes_discs: bool) -> R
         None => {}
     }
     Ok(machine)
+}
+
+/// Where translated code is written down, and which.
+fn jit_dump(text: &str) -> Result<(PathBuf, Option<u64>), Failure> {
+    let address = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
+    let (folder, address) = match text.rsplit_once(':').and_then(|(folder, at)| Some((folder, address(at)?))) {
+        Some((folder, address)) => (PathBuf::from(folder), Some(address)),
+        None => (PathBuf::from(text), None),
+    };
+    std::fs::create_dir_all(&folder).map_err(|error| Failure::file(&folder, "made", &error))?;
+    Ok((folder, address))
 }
 
 /// The folder for translated code.
