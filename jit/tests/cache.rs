@@ -102,9 +102,12 @@ fn with_cache(folder: &Path, program: &[u8]) -> Counters {
     assert_eq!(run(&mut translator, program), plain(program));
     translator.counters()
 }
+/// The oldest first.
 fn files(folder: &Path, end: &str) -> Vec<PathBuf> {
     let all = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    all.filter(|path| path.to_string_lossy().ends_with(end)).collect()
+    let mut all: Vec<PathBuf> = all.filter(|path| path.to_string_lossy().ends_with(end)).collect();
+    all.sort_unstable();
+    all
 }
 
 #[test]
