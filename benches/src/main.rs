@@ -13,6 +13,7 @@
 
 mod cache;
 mod measure;
+mod suite;
 
 use measure::{cpu_seconds, median};
 use std::collections::BTreeMap;
@@ -65,18 +66,8 @@ fn plan() -> Result<Plan, Error> {
 
 /// Benchmark names and their units of work, those of the chosen groups only.
 fn selection(plan: &Plan) -> Result<Vec<(String, u64)>, Error> {
-    let file = plan.guests.join("bench.units");
-    let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}; run scripts/setup", file.display()))?;
-    let mut all = Vec::new();
-    for entry in text.split([',', '\n', ' ']).filter(|e| !e.is_empty()) {
-        let Some((name, units)) = entry.split_once(':') else { continue };
-        let wanted = plan.groups.iter().any(|g| name == g || name.split('.').next() == Some(g));
-        if wanted {
-            let units = (units.trim().parse::<u64>()? as f64 * plan.scale) as u64;
-            all.push((name.to_owned(), units.max(1)));
-        }
-    }
-    Ok(all)
+    let scaled = |(name, units)| (name, ((units as f64 * plan.scale) as u64).max(1));
+    Ok(suite::units(&plan.guests, &plan.groups)?.into_iter().map(scaled).collect())
 }
 
 /// One benchmark's result: CPU seconds and checksum.
@@ -262,10 +253,6 @@ fn native(plan: &Plan, selection: &[(String, u64)]) -> Result<Results, Error> {
     Ok(results)
 }
 
-fn geometric_mean(values: &[f64]) -> f64 {
-    (values.iter().map(|v| v.ln()).sum::<f64>() / values.len().max(1) as f64).exp()
-}
-
 fn run() -> Result<(), Error> {
     let plan = plan()?;
     let selection = selection(&plan)?;
@@ -336,7 +323,7 @@ fn run() -> Result<(), Error> {
                 .map(|(n, _)| of(n, on) / of(n, "native"))
                 .filter(|r| r.is_finite())
                 .collect();
-            write!(table, " | {:.1} |", geometric_mean(&ratios))?;
+            write!(table, " | {:.1} |", suite::geometric_mean(&ratios))?;
         }
         writeln!(table)?;
     }

@@ -759,7 +759,7 @@ impl<'a> Emitter<'a> {
         if single {
             self.inherited[to] = Some(self.path.clone());
         } else {
-            if self.plan.light[to] {
+            if self.plan.is_light(to) {
                 self.flags_to_variables();
             } else if target.live != 0 {
                 self.flush_flags();
@@ -841,7 +841,7 @@ impl<'a> Emitter<'a> {
         self.path = self.inherited[n].take().unwrap_or_else(|| Path::start(block.dirty));
         if !self.plan.single[n] {
             self.path.stale = !(self.plan.live[n] | block.dirty) & 0xff;
-            if self.plan.light[n] {
+            if self.plan.is_light(n) {
                 self.path.flags = Flags::Variables;
             }
         }
@@ -1415,9 +1415,7 @@ impl<'a> Emitter<'a> {
             let sum = self.b.ins().ireduce(I32, sum);
             (self.b.ins().uextend(I64, sum), Some(inside))
         };
-        let half = if self.region.place.mode.has(Mode::USER) { Tables::HALF * Tables::ENTRY } else { 0 };
-        let table = half + if span.write { Tables::WRITE } else { Tables::READ };
-        const { assert!(Tables::ENTRY == 16) };
+        let table = self.region.tlb(span.write);
         let eight = self.iconst(I32, 8);
         let at = self.b.ins().ushr(linear, eight);
         let mask = self.iconst(I64, (Tables::HALF as u64 - 1) << 4);

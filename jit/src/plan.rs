@@ -18,27 +18,38 @@ pub(crate) struct Plan {
     pub(crate) ways: Vec<usize>,
     /// Registers whose values it needs.
     pub(crate) live: Vec<u32>,
-    /// The flags with which it begins need not be in memory: no more is done with them than to
+    /// Where nothing is computed with the flags with which it begins: no more is done with them than to
     /// complete the state where an instruction is left.
-    pub(crate) light: Vec<bool>,
+    pub(crate) replaced: Vec<Option<Replaced>>,
 }
 
-/// Whether the flags with which a block begins are replaced before anything is computed with them.
-fn is_light(block: &Block) -> bool {
+/// The flags with which a block begins are replaced before anything is computed with them.
+#[derive(Clone, Copy)]
+pub(crate) struct Replaced {
+    /// All but the carry: by INC or DEC, which keep it.
+    pub(crate) keeps_carry: bool,
+    /// General-purpose registers that are written before that.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for the quick translator"))]
+    pub(crate) written: u32,
+}
+
+fn replaced(block: &Block) -> Option<Replaced> {
+    let mut written = 0;
     for step in &block.steps {
         let s = &step.survey;
         if s.consumes || step.insn.op == Opcode::Helper && !sse::is_native(&step.insn) {
-            return false;
+            return None;
         }
         if s.defines == ALL {
-            return true;
+            return Some(Replaced { keeps_carry: false, written });
         }
-        // INC and DEC, whose carry is the old one, unless nobody wants it.
         if s.defines != 0 && step.live != 0 {
-            return false;
+            let keeps_carry = matches!(step.insn.op, Opcode::Inc | Opcode::Dec);
+            return keeps_carry.then_some(Replaced { keeps_carry, written });
         }
+        written |= s.written;
     }
-    false
+    None
 }
 
 /// Registers that a block needs before it writes them, and those that it writes first.
@@ -108,7 +119,11 @@ impl Plan {
                 break;
             }
         }
-        let light = blocks.iter().map(|b| b.live != 0 && is_light(b)).collect();
-        Plan { reached, single, reach, ways, live, light }
+        let replaced = blocks.iter().map(|b| replaced(b).filter(|_| b.live != 0)).collect();
+        Plan { reached, single, reach, ways, live, replaced }
+    }
+    /// Whether the flags with which a block begins need not be in memory, none of them.
+    pub(crate) fn is_light(&self, block: usize) -> bool {
+        self.replaced[block].is_some_and(|r| !r.keeps_carry)
     }
 }

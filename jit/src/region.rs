@@ -10,6 +10,7 @@ use cpu::interpreter::tier::Place;
 use cpu::memory::{HostPage, PAGE};
 use cpu::semantics::Opcode;
 use cpu::state::{CpuState, Mode};
+use cpu::tlb::Tables;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most instructions in a block.
@@ -103,6 +104,12 @@ pub(crate) struct Region {
 }
 
 impl Region {
+    /// Where the words have the first entry of the TLB for its accesses, of sixteen bytes each.
+    pub(crate) fn tlb(&self, write: bool) -> usize {
+        const { assert!(Tables::ENTRY == 16) };
+        let half = if self.place.mode.has(Mode::USER) { Tables::HALF * Tables::ENTRY } else { 0 };
+        half + if write { Tables::WRITE } else { Tables::READ }
+    }
     /// The place of a block of this region.
     pub(crate) fn place_of(&self, block: usize) -> Place {
         let b = &self.blocks[block];

@@ -2,9 +2,12 @@
 //! frequency analysis.
 
 mod board;
+#[path = "../../machine/tests/tone/mod.rs"]
+mod tone;
 
 use beigebox::host::sound::{SoundSink, WavFile};
 use board::{Board, Firmware, Out};
+use tone::strength;
 
 /// Runs for half a second and records; the samples of both channels as the file has them.
 fn record(board: &mut Board) -> [Vec<f64>; 2] {
@@ -24,16 +27,6 @@ fn record(board: &mut Board) -> [Vec<f64>; 2] {
         bytes[44..].chunks_exact(2).map(|sample| f64::from(i16::from_le_bytes([sample[0], sample[1]]))).collect();
     assert_eq!(samples.len(), 48_000, "half a second of guest time");
     [0, 1].map(|channel| samples.iter().skip(channel).step_by(2).copied().collect())
-}
-
-/// Strength of a frequency among samples (Goertzel): the amplitude of that sine.
-fn strength(samples: &[f64], frequency: f64) -> f64 {
-    let w = 2.0 * std::f64::consts::PI * frequency / 48_000.0;
-    let (mut a, mut b) = (0.0, 0.0);
-    for sample in samples {
-        (a, b) = (sample + 2.0 * w.cos() * a - b, a);
-    }
-    (a * a + b * b - 2.0 * w.cos() * a * b).max(0.0).sqrt() * 2.0 / samples.len() as f64
 }
 
 /// `frequency` is there, and its neighbours by a twentieth are not.

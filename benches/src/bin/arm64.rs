@@ -18,6 +18,8 @@
 #[allow(dead_code, reason = "this measures no time")]
 #[path = "../measure.rs"]
 mod measure;
+#[path = "../suite.rs"]
+mod suite;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -111,15 +113,10 @@ fn build(guests: &Path, target: &Path) -> Result<(), Error> {
 
 /// Benchmarks of the chosen groups, each with a little work and with more.
 fn selection(plan: &Plan) -> Result<Vec<(String, u64)>, Error> {
-    let file = plan.guests.join("bench.units");
-    let text = fs::read_to_string(&file).map_err(|e| format!("{}: {e}; run scripts/setup", file.display()))?;
     let mut all = Vec::new();
-    for entry in text.split([',', '\n', ' ']).filter(|e| !e.is_empty()) {
-        let Some((name, units)) = entry.split_once(':') else { continue };
-        if plan.groups.iter().any(|g| name == g || name.split('.').next() == Some(g)) {
-            let few = ((units.trim().parse::<u64>()? as f64 * plan.scale) as u64).max(1);
-            all.extend([(name.to_owned(), few), (name.to_owned(), few * LARGER)]);
-        }
+    for (name, units) in suite::units(&plan.guests, &plan.groups)? {
+        let few = ((units as f64 * plan.scale) as u64).max(1);
+        all.extend([(name.clone(), few), (name, few * LARGER)]);
     }
     if all.is_empty() { Err("no benchmark is in these groups".into()) } else { Ok(all) }
 }
@@ -256,10 +253,6 @@ fn measure(plan: &Plan, selection: &[(String, u64)], on: &str, folder: &Path) ->
     Ok(outcome)
 }
 
-fn geometric_mean(values: &[f64]) -> f64 {
-    (values.iter().map(|v| v.ln()).sum::<f64>() / values.len().max(1) as f64).exp()
-}
-
 fn run() -> Result<(), Error> {
     let plan = plan()?;
     let selection = selection(&plan)?;
@@ -345,10 +338,10 @@ fn table(plan: &Plan, selection: &[(String, u64)], folder: &Path) -> Result<(), 
     }
     print!("| **geometric mean** | |");
     for on in &plan.on {
-        print!(" {:.2} |", geometric_mean(&columns[on.as_str()]));
+        print!(" {:.2} |", suite::geometric_mean(&columns[on.as_str()]));
     }
     if both.is_some() {
-        print!(" **{:.2}** |", geometric_mean(&ratios));
+        print!(" **{:.2}** |", suite::geometric_mean(&ratios));
     }
     println!();
     print!("| start to BOOTED, 10⁹ ARM64 instructions | |");

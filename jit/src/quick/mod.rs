@@ -221,9 +221,9 @@ fn lazy(field: usize) -> At {
 fn carry() -> At {
     lazy(offset_of!(LazyFlags, cf))
 }
-/// Registers of the host that an instruction changes.
-fn written(step: &Step) -> u32 {
-    (0..8).filter(|r| step.survey.written >> r & 1 != 0).map(|r| 1 << host(r)).sum()
+/// Where these guest registers are.
+fn hosts(registers: u32) -> u32 {
+    (0..8).filter(|r| registers >> r & 1 != 0).map(|r| 1 << host(r)).sum()
 }
 fn word(offset: usize) -> At {
     at(CTX, offset as i32)
@@ -387,15 +387,15 @@ impl Quick<'_> {
             Some(index) => kind |= stubs::from_register(index),
             None => self.store_loc(stubs::FLAGS_X, rec.x),
         }
-        let short = match rec.y {
-            Some(Loc::Imm(value)) => stubs::second_number(value),
-            Some(y) => stays(y).map(stubs::second_from_register),
-            None => Some(0),
-        };
-        match (short, rec.y) {
-            (Some(bits), _) => kind |= bits,
-            (None, Some(y)) => self.store_loc(stubs::FLAGS_Y, y),
-            (None, None) => {}
+        if let Some(y) = rec.y {
+            let short = match y {
+                Loc::Imm(value) => stubs::second_number(value),
+                Loc::Reg(_) => stays(y).map(stubs::second_from_register),
+            };
+            match short {
+                Some(bits) => kind |= bits,
+                None => self.store_loc(stubs::FLAGS_Y, y),
+            }
         }
         self.a.store_imm(Size::D, word(stubs::FLAGS), kind);
         self.path.flags = Flags::Stored(rec.carry_is_stored);
@@ -682,9 +682,7 @@ impl Quick<'_> {
             jumps.push(self.a.jcc(cc::A));
             self.a.alu_load(Size::D, 0, R8, at(CPU, segment + offset_of!(Segment, base) as i32));
         }
-        let half = if self.region.place.mode.has(Mode::USER) { Tables::HALF * Tables::ENTRY } else { 0 };
-        let table = half + if is_write { Tables::WRITE } else { Tables::READ };
-        const { assert!(Tables::ENTRY == 16) };
+        let table = self.region.tlb(is_write);
         self.a.mov(Size::D, R9, R8);
         self.a.shift(Size::D, 5, R9, 8);
         self.a.alu_imm(Size::D, 4, R9, (Tables::HALF as u32 - 1) << 4);
@@ -948,16 +946,17 @@ impl Quick<'_> {
             self.path.debt = 0;
             self.path.consumed = false;
             let ip = self.region.blocks[to].ip as u32;
-            let (mut jump, how) = (jump, cx::SHORT as u32);
-            if let Some(label) = self.labels[to] {
+            let (mut jump, how, label) = (jump, cx::SHORT as u32, self.labels[to]);
+            if let Some(label) = label {
                 // A loop: one jump back.
                 self.a.code[jump - 1] ^= 1;
                 self.a.patch(jump, label);
                 jump = self.a.jmp();
-                self.cold.push(Cold::Leave { jump, how, ip, plus: price as i32, cell: None, flags });
-                return;
             }
             self.cold.push(Cold::Leave { jump, how, ip, plus: price as i32, cell: None, flags });
+            if label.is_some() {
+                return;
+            }
         }
         if single {
             self.inherited[to] = Some(self.path.clone());
@@ -966,32 +965,12 @@ impl Quick<'_> {
     }
     /// What of the flags a block needs that several ways lead to.
     fn need(&self, to: usize) -> Need {
-        let block = &self.region.blocks[to];
-        if self.plan.single[to] {
-            return Need::All;
+        match self.plan.replaced[to] {
+            _ if self.plan.single[to] => Need::All,
+            _ if self.region.blocks[to].live == 0 => Need::No,
+            Some(r) => Need::Name { clobbered: hosts(r.written), carry: r.keeps_carry },
+            None => Need::All,
         }
-        if block.live == 0 {
-            return Need::No;
-        }
-        let mut clobbered = 0;
-        for step in &block.steps {
-            let s = &step.survey;
-            if s.consumes || step.insn.op == Opcode::Helper && !crate::sse::is_native(&step.insn) {
-                break;
-            }
-            if s.defines == ALL {
-                return Need::Name { clobbered, carry: false };
-            }
-            if s.defines != 0 && step.live != 0 {
-                // INC and DEC keep the carry, and replace the others.
-                if matches!(step.insn.op, Opcode::Inc | Opcode::Dec) {
-                    return Need::Name { clobbered, carry: true };
-                }
-                break;
-            }
-            clobbered |= written(step);
-        }
-        Need::All
     }
     fn check_page(&mut self, page: usize, ip: u64) {
         self.write_down();
@@ -1205,7 +1184,7 @@ impl Quick<'_> {
         let z = size(w);
         // Registers that the instruction changes must not be recorded flags' any more; those of
         // the flags that it sets itself it may still need.
-        let written = written(step);
+        let written = hosts(step.survey.written);
         if !matches!(i.op, Opcode::Helper | Opcode::Inc | Opcode::Dec) {
             self.changes(written);
         }
