@@ -55,6 +55,8 @@ pub fn decode(bytes: &[u8], ip: u64, mode: Mode, model: Model) -> Decoded {
     let max = if model == Model::I286 { 10 } else { MAX_LENGTH };
     let mut copy = [0u8; MAX_LENGTH];
     let mut bytes = &bytes[..bytes.len().min(MAX_LENGTH)];
+    // Any of them may have made it what it is.
+    let seen = bytes.len();
     let mut early = Early::default();
     if model <= Model::I286 {
         copy[..bytes.len()].copy_from_slice(bytes);
@@ -73,20 +75,20 @@ pub fn decode(bytes: &[u8], ip: u64, mode: Mode, model: Model) -> Decoded {
             if bytes.len() + early.locks < max {
                 return Decoded::Incomplete;
             }
-            return Decoded::Insn(fault(too_long, ip));
+            return Decoded::Insn(fault(too_long, ip, seen));
         }
         // iced calls instructions of more than 15 bytes invalid: is this one?
         let mut short = Decoder::new(mode.bitness(), &bytes[..bytes.len().saturating_sub(1)], options(model));
         let full = bytes.len() + early.locks == MAX_LENGTH;
         let is_long = full && short.decode().is_invalid() && short.last_error() == DecoderError::NoMoreBytes;
-        return Decoded::Insn(fault(if is_long { too_long } else { undefined }, ip));
+        return Decoded::Insn(fault(if is_long { too_long } else { undefined }, ip, seen));
     }
     if !model.allows(instr.cpuid_features(), instr.code()) {
-        return Decoded::Insn(fault(undefined, ip));
+        return Decoded::Insn(fault(undefined, ip, seen));
     }
     let len = instr.len() + early.locks;
     if len > max {
-        return Decoded::Insn(fault(too_long, ip));
+        return Decoded::Insn(fault(too_long, ip, seen));
     }
     let mut lowered = lower(&instr, ip, len, mode, model);
     if early.escape {
@@ -96,6 +98,13 @@ pub fn decode(bytes: &[u8], ip: u64, mode: Mode, model: Model) -> Decoded {
     }
     lowered.insn.lock |= early.locks != 0;
     Decoded::Insn(lowered)
+}
+
+/// A system instruction behind which the world is the same: no mode, time or translation is another, and no interrupt
+/// can come that could not before.
+fn changes_little(mnemonic: Mnemonic, code: Code) -> bool {
+    let reads_segment = matches!(code, Code::Mov_rm16_Sreg | Code::Mov_r32m16_Sreg);
+    reads_segment || matches!(mnemonic, Mnemonic::Push | Mnemonic::Pushf | Mnemonic::Pushfd | Mnemonic::Cli)
 }
 
 /// #UD.
@@ -141,8 +150,10 @@ fn blank(ip: u64) -> Insn {
     }
 }
 
-fn fault(helper: crate::insn::Helper, ip: u64) -> Lowered {
-    Lowered { insn: Insn { helper, ..blank(ip) }, ends_block: true, slow_end: true }
+/// What so many bytes do that are no instruction.
+fn fault(helper: crate::insn::Helper, ip: u64, bytes: usize) -> Lowered {
+    let insn = Insn { helper, len: bytes as u8, next: ip.wrapping_add(bytes as u64), ..blank(ip) };
+    Lowered { insn, ends_block: true, slow_end: true }
 }
 
 /// What [`normalize`] found.
@@ -546,7 +557,8 @@ fn lower(instr: &Instruction, ip: u64, len: usize, mode: Mode, model: Model) -> 
     }
     if let Some(helper) = helpers::system::lookup(m, c) {
         insn.helper = helper;
-        return Lowered { insn, ends_block: true, slow_end: true };
+        let ends = !changes_little(m, c);
+        return Lowered { insn, ends_block: ends, slow_end: ends };
     }
     for lookup in [helpers::x87::lookup, helpers::mmx::lookup, helpers::sse::lookup, helpers::fxsave::lookup] {
         if let Some(helper) = lookup(m, c) {
@@ -558,7 +570,7 @@ fn lower(instr: &Instruction, ip: u64, len: usize, mode: Mode, model: Model) -> 
     if instr.flow_control() == FlowControl::Next && is_hint(m) {
         return Lowered { insn, ends_block: false, slow_end: false };
     }
-    fault(undefined, ip)
+    fault(undefined, ip, usize::from(insn.len))
 }
 
 fn default_width(mode: Mode) -> Width {

@@ -198,3 +198,25 @@ impl Bus for Noise {
         data.len()
     }
 }
+
+/// All bytes that make an instruction undefined are its own: the handler of #UD overwrites the second.
+#[test]
+fn an_undefined_instruction_that_is_overwritten_is_another() {
+    let (mut cpu, mut memory) = machine(
+        "
+bits 16
+    mov word [6 * 4], undefined
+    mov ax, 5
+bad:
+    db 0x0f, 0xff, 0xc0
+    hlt
+undefined:
+    inc bx
+    mov byte [bad + 1], 0xaf
+    iret
+",
+    );
+    cpu.idtr.limit = 0x3ff;
+    run(&mut Interpreter::new(), &mut cpu, &mut memory, 1000);
+    assert_eq!((cpu.gpr.get(gpr::AX), cpu.gpr.get(gpr::BX)), (25, 1));
+}
