@@ -101,7 +101,7 @@ impl Plan {
         // The successors that go on with what is known come later.
         for n in (0..blocks.len()).rev() {
             let price = blocks[n].steps.len() as i64;
-            let consumes = blocks[n].steps.iter().any(|s| s.insn.rep != Rep::No);
+            let consumes = blocks[n].slow_end || blocks[n].steps.iter().any(|s| s.insn.rep != Rep::No);
             let on = successors(n).filter(|&to| single[to] && !consumes).map(|to| reach[to]).max();
             reach[n] = price + on.unwrap_or(0);
         }

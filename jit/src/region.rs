@@ -5,7 +5,7 @@ use crate::sse;
 use crate::survey::{ALL, Span, Survey, Surveyor};
 use cpu::core::Env;
 use cpu::decode::{Decoded, Lowered, decode};
-use cpu::insn::Insn;
+use cpu::insn::{Insn, Mnemonic};
 use cpu::interpreter::tier::Place;
 use cpu::memory::{HostPage, PAGE};
 use cpu::semantics::Opcode;
@@ -205,6 +205,7 @@ pub(crate) fn explore(
     let linear = place.ip.wrapping_add(place.base) & 0xffff_ffff;
     let pages = vec![Page { linear: linear / PAGE, page: place.page }];
     let most = if everything { MAX_OF_EVERYTHING } else { MAX_INSTRUCTIONS };
+    let is_quick = quick::takes(place.mode, place.base);
     let mut x = Explorer { cpu, env, place: *place, known, everything, pages };
     let mut found: BTreeMap<u64, Found> = BTreeMap::new();
     let mut leaders = BTreeSet::from([place.ip]);
@@ -226,11 +227,9 @@ pub(crate) fn explore(
             found.insert(ip, f);
             let next = i.next_ip();
             if ends {
-                if slow {
-                    break;
-                }
                 let mut targets = Vec::new();
                 match i.op {
+                    _ if slow => targets.extend((is_quick && goes_on_behind(&i)).then_some(next)),
                     Opcode::Jcc | Opcode::Loop | Opcode::Loope | Opcode::Loopne | Opcode::Jcxz => {
                         targets.extend([next, i.imm]);
                     }
@@ -275,7 +274,6 @@ pub(crate) fn explore(
         return None;
     }
     let Explorer { pages, .. } = x;
-    let is_quick = quick::takes(place.mode, place.base);
     // Cut into blocks at the leaders.
     let mut blocks: Vec<Block> = Vec::new();
     let mut index: BTreeMap<u64, usize> = BTreeMap::new();
@@ -351,6 +349,9 @@ pub(crate) fn explore(
             continue;
         };
         if last.slow_end {
+            if is_quick && goes_on_behind(&last.insn) {
+                block.fall = edge(*next);
+            }
             continue;
         }
         match last.insn.op {
@@ -405,6 +406,36 @@ pub(crate) fn explore(
     }
     settle(&mut region);
     Some(region)
+}
+
+/// Whether control mostly goes on behind an instruction that may change anything, in the same mode.
+fn goes_on_behind(i: &Insn) -> bool {
+    use Mnemonic as M;
+    let is = matches!(
+        i.mnemonic,
+        M::Mov
+            | M::Pop
+            | M::Popf
+            | M::Popfd
+            | M::Sti
+            | M::In
+            | M::Out
+            | M::Rdtsc
+            | M::Cpuid
+            | M::Rdmsr
+            | M::Wrmsr
+            | M::Invlpg
+            | M::Clts
+            | M::Verr
+            | M::Verw
+            | M::Lar
+            | M::Lsl
+            | M::Lds
+            | M::Les
+            | M::Lfs
+            | M::Lgs
+    );
+    is && i.next_ip() > i.ip
 }
 
 fn steps(insns: &[Insn], mode: Mode, is_quick: bool) -> (Vec<Step>, Vec<Span>) {

@@ -130,6 +130,10 @@ impl Surveyor {
         R(self.unknowns, 0)
     }
     /// Surveys `i`.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
+    }
     pub(crate) fn step(&mut self, i: &Insn) -> Survey {
         self.survey = NOTHING;
         self.modified = false;

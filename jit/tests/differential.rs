@@ -213,7 +213,21 @@ fn instruction(r: &mut Random, wide: bool, vectors: bool, here: usize, length: u
                 v.extend(&back.to_le_bytes()[..if wide { 4 } else { 2 }]);
             }
         }
-        _ => match r.below(10) {
+        _ => match r.below(14) {
+            10 => {
+                let some: [&[u8]; 6] = [&[0x06], &[0x0e], &[0x16], &[0x1e], &[0x0f, 0xa0], &[0x0f, 0xa8]];
+                v.extend_from_slice(r.pick(&some));
+            }
+            11 => {
+                v.push(0x8c);
+                let reg = r.below(6) as u8;
+                v.extend(operand(r, reg, wide));
+            }
+            12 => {
+                let some: [&[u8]; 4] = [&[0x06, 0x07], &[0x1e, 0x1f], &[0x1e, 0x07], &[0x0f, 0xa0, 0x0f, 0xa9]];
+                v.extend_from_slice(r.pick(&some));
+            }
+            13 => v.extend([0x9c, 0x9d]),
             0 => v.extend([0xe4, r.byte()]),
             1 => v.push(r.pick(&[0xfa, 0xfb])),
             2 => v.extend([0x0f, 0x31]),

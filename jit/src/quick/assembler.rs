@@ -67,6 +67,7 @@ pub(crate) mod cc {
     pub(crate) const A: u8 = 7;
     pub(crate) const S: u8 = 8;
     pub(crate) const L: u8 = 12;
+    pub(crate) const LE: u8 = 14;
 }
 
 /// Code in the making.

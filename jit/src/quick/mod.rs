@@ -106,6 +106,8 @@ enum End {
     Branch(u8),
     /// The target is in R8.
     Jump,
+    /// What might have changed anything has not.
+    On,
 }
 
 /// What is to be stored.
@@ -161,6 +163,14 @@ enum Cold {
     One {
         jumps: Vec<usize>,
         back: usize,
+        op: Target,
+        debt: u32,
+        flags: Flags,
+        unit: x87::Unit,
+    },
+    /// An instruction that may change anything, and ends its block.
+    Slow {
+        jumps: Vec<usize>,
         op: Target,
         debt: u32,
         flags: Flags,
@@ -251,8 +261,14 @@ pub(crate) fn takes(mode: Mode, base: u64) -> bool {
 /// Tells a surveyor of an instruction that the interpreter has a helper for and this translator host code; false when
 /// it has none.
 pub(crate) fn survey(s: &mut Surveyor, i: &Insn) -> bool {
-    x87::survey(s, i) || sse::survey(s, i)
+    x87::survey(s, i) || sse::survey(s, i) || i.mnemonic == Mnemonic::Cli && !s.mode().has(Mode::USER)
 }
+/// Where a visible selector is.
+fn selector(seg: u8) -> At {
+    let seg = usize::from(seg) % Seg::ALL.len();
+    at(CPU, (offset_of!(CpuState, seg) + seg * size_of::<Segment>() + offset_of!(Segment, selector)) as i32)
+}
+const SYSTEM_FLAGS: i32 = offset_of!(CpuState, system_flags) as i32;
 
 struct Quick<'a> {
     a: Asm,
@@ -874,6 +890,17 @@ impl Quick<'_> {
                 self.a.alu_imm(Size::Q, 0, REM, debt);
                 self.a.jump_back(back);
             }
+            Cold::Slow { jumps, op, debt, flags, unit } => {
+                for jump in jumps {
+                    self.a.land(jump);
+                }
+                self.write_record(flags);
+                self.write_unit(unit);
+                self.a.mov_address(R9, op);
+                self.a.mov_imm(R10, debt);
+                self.a.call_mem(word(stubs::ONE));
+                self.a.jmp_mem(word(stubs::LEAVE_SLOW));
+            }
             Cold::Edge { jump, from, edge, path } => {
                 self.a.land(jump);
                 self.path = path;
@@ -1063,13 +1090,20 @@ impl Quick<'_> {
             // As [`Plan`] has it, whatever the prefix means.
             self.path.consumed |= step.insn.rep != Rep::No;
         }
-        if block.slow_end {
+        if block.slow_end && !matches!(end, End::On) {
             self.leave_unit();
-            self.a.jmp_mem(word(stubs::LEAVE_SLOW));
-            return Ok(());
+            if block.fall == Edge::None {
+                self.a.jmp_mem(word(stubs::LEAVE_SLOW));
+                return Ok(());
+            }
+            let last = block.steps.last().ok_or(Not)?;
+            self.a.mov_imm(R8, last.insn.next_ip() as u32);
+            self.a.call_mem(word(stubs::GO_ON));
         }
+        // Time may have passed.
+        self.path.consumed |= block.slow_end;
         match end {
-            End::Fall => self.follow(n, block.fall),
+            End::Fall | End::On => self.follow(n, block.fall),
             End::Goto => self.follow(n, block.taken),
             End::Branch(cc) => self.branch(n, cc),
             End::Jump => {
@@ -1571,6 +1605,26 @@ impl Quick<'_> {
             Opcode::Helper if matches!(i.mnemonic, Mnemonic::Div | Mnemonic::Idiv) && w == Width::Dword => {
                 return self.divide(i, n, number);
             }
+            Opcode::Helper if i.mnemonic == Mnemonic::Push && d.kind == OperandKind::Seg => {
+                self.free_r11();
+                self.changes(1 << SP);
+                self.a.load_zero(Size::W, R11, selector(d.index));
+                let access = std::mem::replace(&mut self.access, usize::MAX - 1);
+                let value = Value::Reg(R11);
+                let disp = self.touch_stack(SP, -(w.bytes() as i32), w.bytes(), WRITE, Some(value))?;
+                self.access = access;
+                self.put(z, at(R8, disp), value);
+                self.a.lea(Size::D, SP, at(SP, -(w.bytes() as i32)));
+            }
+            Opcode::Helper if i.mnemonic == Mnemonic::Cli && self.is_kernel() => {
+                self.host = 0;
+                self.a.alu_mem_imm(Size::D, 4, at(CPU, SYSTEM_FLAGS), !bits::IF as u32);
+            }
+            Opcode::Helper
+                if i.mnemonic == Mnemonic::Sti && self.is_kernel() && self.region.blocks[n].fall != Edge::None =>
+            {
+                return self.allow_interrupts(n, number);
+            }
             Opcode::Helper => {
                 if let Some(end) = self.x87(i, n, number)? {
                     return Ok(end);
@@ -1947,6 +2001,26 @@ impl Quick<'_> {
             self.path.flags = Flags::Stored(false);
         }
         Ok(End::Fall)
+    }
+    fn is_kernel(&self) -> bool {
+        !self.region.place.mode.has(Mode::USER)
+    }
+    /// STI. If no interrupt is there and there is budget for the next instruction, behind which one could come, that
+    /// is all.
+    fn allow_interrupts(&mut self, n: usize, number: usize) -> Result<End, Not> {
+        let debt = u32::try_from(self.path.debt).map_err(|_| Not)?;
+        self.host = 0;
+        let mut jumps = Vec::new();
+        for pending in [offset_of!(CpuState, intr), offset_of!(CpuState, nmi_pending)] {
+            self.a.alu_mem_imm(Size::B, 7, at(CPU, pending as i32), 0);
+            jumps.push(self.a.jcc(cc::NE));
+        }
+        self.a.alu_imm(Size::Q, 7, REM, debt);
+        jumps.push(self.a.jcc(cc::LE));
+        self.a.alu_mem_imm(Size::D, 1, at(CPU, SYSTEM_FLAGS), bits::IF as u32);
+        let op = self.op(n, number);
+        self.cold.push(Cold::Slow { jumps, op, debt, flags: self.path.flags, unit: self.path.unit });
+        Ok(End::On)
     }
     /// The memory operand of an instruction that is a helper.
     fn read_alone(&mut self, i: &Insn) -> Result<At, Not> {

@@ -73,6 +73,7 @@ pub(crate) const LEAVE: usize = 408;
 pub(crate) const LEAVE_UNSURE: usize = 416;
 pub(crate) const LEAVE_SLOW: usize = 424;
 pub(crate) const INDIRECT: usize = 432;
+pub(crate) const GO_ON: usize = 440;
 pub(crate) const LEAVE_DONE: usize = 448;
 pub(crate) const REVALIDATE: usize = 456;
 /// Epochs of memory.
@@ -468,6 +469,7 @@ unsafe extern "sysv64" fn revalidate(words: *mut u64, cell: *mut Cell) -> u64 {
 
 /// Whether there is nothing to look at between the instruction that has just ended its block and the next, so that
 /// native code may go on: all that the interpreter looks at, and there is native code for the mode and code segment.
+/// 0: no; 1: in another mode, code segment or epoch of translations than before; 2: in the same.
 ///
 /// # Safety
 /// As for [`settle`].
@@ -498,12 +500,13 @@ unsafe extern "sysv64" fn goes_on(words: *mut u64) -> u64 {
         let boundary = &mut **words.add(cx::BOUNDARY / 8).cast::<*mut Boundary>();
         boundary.settle(env);
         let (tag, epoch) = (world << 32, boundary.epoch());
-        if (tag, epoch) != (*words.add(cx::TAG / 8), *words.add(cx::EPOCH / 8)) {
-            *words.add(cx::TAG / 8) = tag;
-            *words.add(cx::EPOCH / 8) = epoch;
-            boundary.set_moved();
-        }
         cpu.shadow = Shadow::None;
+        if (tag, epoch) == (*words.add(cx::TAG / 8), *words.add(cx::EPOCH / 8)) {
+            return 2;
+        }
+        *words.add(cx::TAG / 8) = tag;
+        *words.add(cx::EPOCH / 8) = epoch;
+        boundary.set_moved();
         1
     }
 }
@@ -994,6 +997,30 @@ stub!(leave_slow_stub,
     slow = const cx::SLOW, f = sym goes_on, resume = sym resume_stub, x87 = const X87,
     park = sym park, returned = sym returned
 );
+// The same, from code that goes on with the next instruction, whose IP is R8, if it may. All is in memory and in the
+// registers.
+stub!(go_on_stub,
+    "push r8
+     mov rdi, r14
+     call {f}
+     pop r8
+     cmp eax, 1
+     jb 2f
+     je 3f
+     cmp r8, [rbp + {rip}]
+     jne 3f",
+    reload!(),
+    "ret
+     3:
+     add rsp, 8
+     jmp {resume}
+     2:
+     add rsp, 8
+     mov eax, {slow}",
+    pop!(),
+    "ret";
+    g = const GPR, rip = const RIP, slow = const cx::SLOW, f = sym goes_on, resume = sym resume_stub
+);
 // The same, to the IP in memory.
 stub!(leave_done_stub,
     park!(),
@@ -1139,6 +1166,7 @@ pub(crate) fn set_functions(words: &mut [u64]) {
         (LEAVE_SLOW, leave_slow_stub as *const () as usize),
         (INDIRECT, indirect_stub as *const () as usize),
         (REVALIDATE, revalidate_stub as *const () as usize),
+        (GO_ON, go_on_stub as *const () as usize),
         (LEAVE_DONE, leave_done_stub as *const () as usize),
         (BRING, bring_stub as *const () as usize),
         (KEEP, keep_stub as *const () as usize),
