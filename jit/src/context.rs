@@ -6,9 +6,10 @@ use crate::host::{self, keeping_registers};
 use crate::quick::stubs;
 use cpu::core::{Core, Env, Leave};
 use cpu::flags::{Cond, FlagsOf};
-use cpu::insn::Insn;
+use cpu::insn::{Insn, Mnemonic, OperandKind};
 use cpu::memory::HostPage;
-use cpu::state::{CpuState, Seg, Width, cr0, cr4};
+use cpu::semantics::Opcode;
+use cpu::state::{CpuState, Seg, Width, cr0, cr4, gpr};
 use cpu::tlb::ENGINE_WORDS;
 
 /// Byte offsets of the words.
@@ -113,6 +114,37 @@ pub(crate) struct Op {
     pub(crate) insn: Insn,
     /// Instructions of its block behind it.
     pub(crate) later: u32,
+    /// See [`beside_flags`].
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for quick code"))]
+    pub(crate) beside_flags: Option<u32>,
+}
+
+impl Op {
+    pub(crate) fn new(insn: Insn, later: u32) -> Op {
+        Op { insn, later, beside_flags: beside_flags(&insn) }
+    }
+}
+
+/// The general-purpose registers that an instruction changes, if it neither asks for status flags nor sets them;
+/// `None`: it may, or nobody has looked.
+pub(crate) fn beside_flags(i: &Insn) -> Option<u32> {
+    use Mnemonic as M;
+    if i.op != Opcode::Helper || i.ops.iter().any(|o| o.kind == OperandKind::Xmm) {
+        return None;
+    }
+    let bit = |n: u8| 1u32 << n;
+    let string = bit(gpr::AX) | bit(gpr::CX) | bit(gpr::SI) | bit(gpr::DI);
+    match i.mnemonic {
+        M::Movsb | M::Movsw | M::Movsd | M::Stosb | M::Stosw | M::Stosd | M::Lodsb | M::Lodsw | M::Lodsd => {
+            Some(string)
+        }
+        M::Mov if i.dst().kind == OperandKind::Seg => Some(0),
+        M::Pop if i.dst().kind == OperandKind::Seg => Some(bit(gpr::SP)),
+        M::In => Some(bit(gpr::AX)),
+        M::Out | M::Sti | M::Cli | M::Invlpg => Some(0),
+        M::Rdtsc => Some(bit(gpr::AX) | bit(gpr::DX)),
+        _ => None,
+    }
 }
 
 /// The words as the functions use them.

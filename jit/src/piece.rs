@@ -135,7 +135,7 @@ impl Piece {
                     }
                 }
             };
-            Some(Op { insn: lowered.insn, later: u32::from(later) })
+            Some(Op::new(lowered.insn, u32::from(later)))
         };
         self.ops.iter().map(one).collect()
     }

@@ -580,11 +580,7 @@ impl Upper {
         if let Some(first) = region.pages.first() {
             self.touch(first, user);
         }
-        let ops = region
-            .blocks
-            .iter()
-            .map(|b| b.steps.iter().map(|s| Op { insn: s.insn, later: s.later }).collect())
-            .collect();
+        let ops = region.blocks.iter().map(|b| b.steps.iter().map(|s| Op::new(s.insn, s.later)).collect()).collect();
         self.mark(id, &region.bytes, memory);
         self.wanted.insert(region.place, id);
         let (place, pages, bytes) = (region.place, region.pages.clone().into(), region.bytes.clone().into());
@@ -604,7 +600,7 @@ impl Upper {
         };
         let op = |&(block, number): &(usize, usize)| {
             let step = &region.blocks[block].steps[number];
-            Op { insn: step.insn, later: step.later }
+            Op::new(step.insn, step.later)
         };
         let ops = made.ops.iter().map(op).collect();
         let piece = Piece::new(region, cpu.model, made);

@@ -1205,7 +1205,9 @@ impl Quick<'_> {
         self.a.call_mem(word(stubs::ONE));
         self.path.debt = 0;
         self.path.consumed |= self.region.blocks[n].steps[at].insn.rep != Rep::No;
-        self.path.flags = Flags::Stored(true);
+        if cx::beside_flags(&self.region.blocks[n].steps[at].insn).is_none() {
+            self.path.flags = Flags::Stored(true);
+        }
         self.host = 0;
         self.groups.clear();
         End::Fall

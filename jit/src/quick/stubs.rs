@@ -224,6 +224,16 @@ pub(crate) unsafe extern "sysv64" fn returned(words: *mut u64) {
         if (*words.cast::<Words>()).kind != 0 {
             settle(words);
         }
+        end_units(words);
+    }
+}
+/// Completes the state but for the flags.
+///
+/// # Safety
+/// As for [`settle`].
+unsafe fn end_units(words: *mut u64) {
+    // SAFETY: the caller's words.
+    unsafe {
         if (*words.cast::<Words>()).x87 != 0 {
             put_away(words);
         }
@@ -231,6 +241,12 @@ pub(crate) unsafe extern "sysv64" fn returned(words: *mut u64) {
             cx::end_vectors(words.cast());
         }
     }
+}
+/// The guest registers that a kind names.
+fn named(kind: u32) -> u32 {
+    let x = if kind >> 7 & 1 != 0 { 1 << (kind >> 4 & 7) } else { 0 };
+    let y = if kind >> 11 & 3 == 1 { 1 << (kind >> 13 & 7) } else { 0 };
+    x | y
 }
 
 /// Prepares the host for SSE instructions: all but arithmetic, or with `level` 2 arithmetic too. 0 when it must not run
@@ -432,6 +448,17 @@ unsafe extern "sysv64" fn access(words: *mut u64, offset: u64, info: u32, ip: u3
 unsafe extern "sysv64" fn one(words: *mut u64, op: *const Op, remaining: i64) -> u64 {
     // SAFETY: the caller's words and operation.
     unsafe {
+        if let Some(changed) = (*op).beside_flags
+            && named((*words.cast::<Words>()).kind as u32) & changed == 0
+        {
+            // Flags that are recorded stay so.
+            end_units(words);
+            let left = cx::helper(words.cast(), op, remaining);
+            if left != 0 {
+                returned(words);
+            }
+            return left;
+        }
         returned(words);
         let Some(run) = semantics::function::<Direct<'_, '_, false>>((*op).insn.op) else {
             return cx::helper(words.cast(), op, remaining);
@@ -1016,10 +1043,13 @@ stub!(go_on_stub,
      jmp {resume}
      2:
      add rsp, 8
+     mov rdi, r14
+     call {returned}
      mov eax, {slow}",
     pop!(),
     "ret";
-    g = const GPR, rip = const RIP, slow = const cx::SLOW, f = sym goes_on, resume = sym resume_stub
+    g = const GPR, rip = const RIP, slow = const cx::SLOW, f = sym goes_on, resume = sym resume_stub,
+    returned = sym returned
 );
 // The same, to the IP in memory.
 stub!(leave_done_stub,
