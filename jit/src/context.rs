@@ -39,7 +39,7 @@ pub(crate) const UNSURE: usize = 120;
 /// Whether SSE instructions may run with the guest's MXCSR in the host's: 0 not, else what [`host`] says.
 pub(crate) const VECTORS: usize = 128;
 pub(crate) const BEGIN_VECTORS: usize = 136;
-/// Flags that the engine has to complete: kind (0: nothing), operands.
+/// What the flags follow from, as [`flags`] has it: kind (0: they are in [`cpu::flags::LazyFlags`]), operands.
 pub(crate) const FLAG_KIND: usize = 144;
 pub(crate) const FLAG_A: usize = 152;
 pub(crate) const FLAG_B: usize = 160;
@@ -268,17 +268,71 @@ unsafe extern "C" fn record(words: *mut Words, _none: u64) {
     // SAFETY: as for `read`.
     unsafe {
         let kind = std::mem::take(&mut (*words).flag_kind);
-        if kind == 0 {
-            return;
-        }
-        let (a, b) = (u64::from((*words).flag_a), u64::from((*words).flag_b));
-        let width = WIDTHS[(kind >> 8 & 15) as usize % 9];
-        let lazy = &mut (*(*words).cpu).lazy;
-        let (a, b) = (a & width.mask(), b & width.mask());
-        match kind & 0xff {
-            k if k == FlagsOf::Sub as u32 => lazy.record(FlagsOf::Sub, width, a, b, a.wrapping_sub(b) & width.mask()),
-            k if k == FlagsOf::Add as u32 => lazy.record(FlagsOf::Add, width, a, b, a.wrapping_add(b) & width.mask()),
-            _ => lazy.record(FlagsOf::Logic, width, 0, 0, a),
+        let cpu = &mut *(*words).cpu;
+        let gpr = |index: u32| cpu.gpr.read((index & 7) as u8, Width::Dword);
+        let Some((of, width)) = flags::operation(kind) else { return };
+        let x = if kind & flags::X_IN_REGISTER != 0 { gpr(kind >> flags::X) } else { u64::from((*words).flag_a) };
+        let y = match kind >> flags::Y_HOW & 3 {
+            flags::Y_IN_REGISTER => gpr(kind >> flags::Y),
+            flags::Y_NUMBER => flags::number(kind),
+            _ => u64::from((*words).flag_b),
+        };
+        let (mask, bits) = (width.mask(), (y & 63) as u32);
+        let (x, y) = (x & mask, y & mask);
+        let is_result = kind & flags::RESULT != 0;
+        let (a, b, r) = match of {
+            FlagsOf::Add if is_result => (x.wrapping_sub(y) & mask, y, x),
+            FlagsOf::Sub if is_result => (x.wrapping_add(y) & mask, y, x),
+            FlagsOf::Add => (x, y, x.wrapping_add(y) & mask),
+            FlagsOf::Sub => (x, y, x.wrapping_sub(y) & mask),
+            FlagsOf::Shl => (x, u64::from(bits), x << bits & mask),
+            FlagsOf::Shr => (x, u64::from(bits), x >> bits),
+            FlagsOf::Sar => (x, u64::from(bits), (width.sign_extend(x) >> bits) as u64 & mask),
+            _ => (0, 0, x),
+        };
+        cpu.lazy.record(of, width, a, b, r);
+    }
+}
+
+/// How native code writes down of what the flags are: a kind, in 16 bits so that one instruction makes it, and two words,
+/// unless the kind says that the operand is in a guest register or which number it is.
+pub(crate) mod flags {
+    use cpu::flags::FlagsOf;
+    use cpu::state::Width;
+
+    const OPERATIONS: [FlagsOf; 6] =
+        [FlagsOf::Sub, FlagsOf::Add, FlagsOf::Logic, FlagsOf::Shl, FlagsOf::Shr, FlagsOf::Sar];
+    const WIDTHS: [Width; 3] = [Width::Byte, Width::Word, Width::Dword];
+    /// The first operand is the result.
+    pub(crate) const RESULT: u32 = 1 << 3;
+    pub(crate) const X_IN_REGISTER: u32 = 1 << 9;
+    /// Where the number of its register is.
+    pub(crate) const X: u32 = 6;
+    pub(crate) const Y_HOW: u32 = 10;
+    pub(crate) const Y_IN_REGISTER: u32 = 1;
+    pub(crate) const Y_NUMBER: u32 = 2;
+    /// Where the number of its register is, or the number itself.
+    pub(crate) const Y: u32 = 12;
+
+    /// The kind without its operands; `None`: there is none.
+    pub(crate) fn kind(of: FlagsOf, width: Width) -> Option<u32> {
+        let of = OPERATIONS.iter().position(|o| *o == of)? as u32 + 1;
+        let width = WIDTHS.iter().position(|w| *w == width)? as u32;
+        Some(of | width << 4)
+    }
+    pub(crate) fn operation(kind: u32) -> Option<(FlagsOf, Width)> {
+        let of = (kind & 7).checked_sub(1)?;
+        Some((*OPERATIONS.get(of as usize)?, *WIDTHS.get((kind >> 4 & 3) as usize)?))
+    }
+    /// A number as part of a kind, if it is small enough: -1 to 6.
+    pub(crate) fn small(number: u32) -> Option<u32> {
+        let short = if number == u32::MAX { 7 } else { number };
+        ((0..7).contains(&number) || number == u32::MAX).then_some(Y_NUMBER << Y_HOW | short << Y)
+    }
+    pub(crate) fn number(kind: u32) -> u64 {
+        match kind >> Y & 7 {
+            7 => 0xffff_ffff,
+            n => u64::from(n),
         }
     }
 }
@@ -356,6 +410,7 @@ pub(crate) unsafe extern "C" fn helper(words: *mut Words, op: *const Op, remaini
     unsafe {
         let op = &*op;
         end_vectors(words);
+        record(words, 0);
         let mut core = core(words);
         core.env.remaining = remaining;
         core.cpu.rip = op.insn.next_ip();
@@ -375,6 +430,7 @@ pub(crate) unsafe extern "C" fn helper(words: *mut Words, op: *const Op, remaini
 unsafe extern "C" fn cond(words: *mut Words, cond: u64) {
     // SAFETY: as for `read`.
     unsafe {
+        record(words, 0);
         let core = core(words);
         (*words).host = u64::from(core.cpu.lazy.cond(Cond::ALL[cond as usize & 15]));
     }
@@ -384,6 +440,7 @@ unsafe extern "C" fn cond(words: *mut Words, cond: u64) {
 unsafe extern "C" fn status(words: *mut Words, _none: u64) {
     // SAFETY: as for `read`.
     unsafe {
+        record(words, 0);
         let core = core(words);
         (*words).host = core.cpu.lazy.bits();
     }
@@ -393,6 +450,7 @@ unsafe extern "C" fn status(words: *mut Words, _none: u64) {
 unsafe extern "C" fn settle(words: *mut Words, _none: u64) {
     // SAFETY: as for `read`.
     unsafe {
+        record(words, 0);
         let core = core(words);
         core.cpu.lazy.settle();
         (*words).host = 0;

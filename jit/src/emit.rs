@@ -1,13 +1,13 @@
 //! A region as Cranelift IR: the instance of [`Micro`] whose values are names of values to come.
 
-use crate::context::{self as cx, Op};
-use crate::plan::Plan;
+use crate::context::{self as cx, Op, flags as kinds};
+use crate::plan::{Need, Plan, Replaced};
 use crate::region::{Edge, Region};
 use crate::sse::{self, Vectors};
 use crate::survey::{CARRY, Span};
 use cpu::core::{Env, Fault};
 use cpu::flags::{Cond, FlagsOf, LazyFlags, bits};
-use cpu::insn::{Address, Insn, Rep};
+use cpu::insn::{Address, Insn, Mnemonic, OperandKind, Rep};
 use cpu::memory::PAGE;
 use cpu::micro::Micro;
 use cpu::semantics;
@@ -57,11 +57,15 @@ struct Record {
 /// Where the status flags are.
 #[derive(Clone, Copy)]
 enum Flags {
-    /// In [`CpuState::lazy`].
-    Memory,
+    /// In [`CpuState::lazy`] or, if they have a kind, in the words. With `carry`, [`LazyFlags::cf`] is CF anyhow.
+    Memory {
+        carry: bool,
+    },
     Values(Record),
-    /// In variables: kind (0: in memory), first operand, second operand.
-    Variables,
+    /// The kind is in a variable; if that is 0 they are in memory. With `carry` as above.
+    Named {
+        carry: bool,
+    },
 }
 
 /// All that an exit needs to know to make the state in memory complete.
@@ -78,7 +82,7 @@ struct Moment {
 /// An address as an unknown part and a constant: two addresses with the same unknown part lie
 /// together.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Key {
+struct Key {
     base: Option<Value>,
     index: Option<Value>,
     shift: u8,
@@ -108,10 +112,9 @@ pub(crate) struct Host {
 pub(crate) struct Path {
     flags: Flags,
     dirty: u32,
-    /// Instructions that are not yet taken off the budget's value; that it covers them is known.
+    /// Instructions that are not yet taken off the budget's value, which covers them; less than 0: how many were taken
+    /// off before they were due.
     debt: i64,
-    /// A helper may have used up more of the budget than was known.
-    consumed: bool,
     groups: Vec<Group>,
     /// Registers whose variables do not hold their values: those are in memory.
     stale: u32,
@@ -123,10 +126,9 @@ pub(crate) struct Path {
 impl Path {
     fn start(dirty: u32) -> Path {
         Path {
-            flags: Flags::Memory,
+            flags: Flags::Memory { carry: false },
             dirty,
             debt: 0,
-            consumed: false,
             groups: Vec::new(),
             stale: 0,
             left: None,
@@ -175,8 +177,10 @@ pub(crate) struct Emitter<'a> {
     pub(crate) cpu: Value,
     regs: [Variable; 8],
     rem: Variable,
-    /// Flags in variables.
-    flag_variables: [Variable; 3],
+    /// The kind of flags.
+    kind: Variable,
+    /// Where the entries for reading and writing begin, and their second halves.
+    tables: [[Value; 2]; 2],
     pub(crate) path: Path,
     blocks: Vec<Block>,
     plan: Plan,
@@ -215,7 +219,7 @@ impl<'a> Emitter<'a> {
         let mut b = FunctionBuilder::new(func, context);
         let regs = std::array::from_fn(|_| b.declare_var(I32));
         let rem = b.declare_var(I64);
-        let flag_variables = std::array::from_fn(|_| b.declare_var(I32));
+        let kind = b.declare_var(I32);
         let tail = b.import_signature(tail_signature());
         let mut access = Signature::new(CallConv::PreserveAll);
         for _ in 0..5 {
@@ -251,7 +255,8 @@ impl<'a> Emitter<'a> {
             cpu,
             regs,
             rem,
-            flag_variables,
+            kind,
+            tables: [[ctx; 2]; 2],
             path: Path::start(0),
             plan: Plan::new(region),
             inherited: vec![None; blocks.len()],
@@ -271,11 +276,12 @@ impl<'a> Emitter<'a> {
             simple,
         };
         e.b.seal_block(entry);
-        let zero = e.iconst(I32, 0);
-        for variable in e.flag_variables {
-            e.b.def_var(variable, zero);
+        if e.plan.replaced.iter().any(Option::is_some) {
+            let zero = e.iconst(I32, 0);
+            e.b.def_var(kind, zero);
         }
         e.b.def_var(rem, rem_in);
+        e.find_tables();
         e.dispatch(number);
         for n in 0..region.blocks.len() {
             if e.plan.reached[n] {
@@ -286,6 +292,21 @@ impl<'a> Emitter<'a> {
         e.b.finalize(target);
     }
 
+    /// Gets the addresses of the tables that the region looks into.
+    fn find_tables(&mut self) {
+        let spans = || self.region.blocks.iter().flat_map(|block| &block.spans);
+        let (reads, writes) = (spans().any(|s| !s.write), spans().any(|s| s.write));
+        let (mut from, mut base) = (0, self.ctx);
+        for (n, is_used) in [(0, reads), (1, writes)] {
+            if is_used {
+                let table = self.region.tlb(n == 1);
+                let first = self.b.ins().iadd_imm_s(base, (table - from) as i64);
+                (from, base) = (table, first);
+                let second = self.b.ins().iadd_imm_s(first, 8);
+                self.tables[n] = [first, second];
+            }
+        }
+    }
     /// To the block with the number that the caller has given.
     fn dispatch(&mut self, number: Value) {
         let entries = &self.region.entries;
@@ -410,6 +431,9 @@ impl<'a> Emitter<'a> {
         }
     }
     pub(crate) fn compare(&mut self, cc: IntCC, width: Width, a: V, b: V) -> V {
+        let signed = cc.unsigned() != cc;
+        // Values are zero-extended.
+        let width = if width < Width::Dword && !signed { Width::Dword } else { width };
         let (a, b) = (self.exact(width, a), self.exact(width, b));
         V::B(self.b.ins().icmp(cc, a, b))
     }
@@ -539,6 +563,135 @@ impl<'a> Emitter<'a> {
                 self.store_at(v, self.cpu, Self::lazy(field));
             }
         }
+        self.forget_kind();
+    }
+    /// The flags are in [`CpuState::lazy`].
+    fn forget_kind(&mut self) {
+        let none = self.iconst(I32, 0);
+        self.store_at(none, self.ctx, cx::FLAG_KIND);
+    }
+    /// The kind of a record that has one, and its operands.
+    fn kind_of(rec: &Record) -> Option<(u32, V, Option<V>)> {
+        if rec.cf.is_some() || rec.over.is_some() || rec.carry_stays || rec.float.is_some() {
+            return None;
+        }
+        let kind = kinds::kind(rec.of, rec.width)?;
+        Some(if rec.of == FlagsOf::Logic { (kind, rec.r, None) } else { (kind, rec.a, Some(rec.b)) })
+    }
+    fn store_operand(&mut self, v: V, at: usize) {
+        let v = self.w(v);
+        self.store_at(v, self.ctx, at);
+    }
+    /// Leaves a record to the engine, which completes it when somebody asks.
+    fn store_flags(&mut self, rec: &Record) {
+        let Some((mut kind, x, y)) = Self::kind_of(rec) else {
+            self.store_record(rec);
+            return;
+        };
+        self.store_operand(x, cx::FLAG_A);
+        match y {
+            Some(V::C(c)) if kinds::small(c as u32).is_some() => kind |= kinds::small(c as u32).unwrap_or(0),
+            Some(y) => self.store_operand(y, cx::FLAG_B),
+            None => {}
+        }
+        let kind = self.iconst(I32, u64::from(kind));
+        self.store_at(kind, self.ctx, cx::FLAG_KIND);
+    }
+    /// A guest register that has this value, and keeps it unless it is one of `but`.
+    fn register_of(&mut self, v: V, but: u32) -> Option<u32> {
+        let V::W(v) = v else { return None };
+        let known = !self.path.stale & !but & 0xff;
+        (0..8).find(|&n| known >> n & 1 != 0 && self.b.use_var(self.regs[n as usize]) == v)
+    }
+    /// Flags on the way to a block that needs no more than their names.
+    fn name_flags(&mut self, replaced: Replaced) {
+        let (clobbered, carry) = (replaced.written, replaced.keeps_carry);
+        let (mut kind, mut has_name) = (0, false);
+        match self.path.flags {
+            Flags::Values(rec) => {
+                if carry {
+                    self.store_carry(&rec);
+                }
+                match Self::kind_of(&rec) {
+                    Some((all, x, y)) => {
+                        has_name = true;
+                        kind = all;
+                        let by_result = matches!(rec.of, FlagsOf::Add | FlagsOf::Sub);
+                        match (self.register_of(x, clobbered), by_result.then(|| self.register_of(rec.r, clobbered))) {
+                            (Some(n), _) => kind |= kinds::X_IN_REGISTER | n << kinds::X,
+                            (None, Some(Some(n))) => kind |= kinds::X_IN_REGISTER | n << kinds::X | kinds::RESULT,
+                            _ => self.store_operand(x, cx::FLAG_A),
+                        }
+                        let small = match y {
+                            Some(V::C(c)) => kinds::small(c as u32),
+                            Some(y) => self
+                                .register_of(y, clobbered)
+                                .map(|n| kinds::Y_IN_REGISTER << kinds::Y_HOW | n << kinds::Y),
+                            None => Some(0),
+                        };
+                        match (small, y) {
+                            (Some(bits), _) => kind |= bits,
+                            (None, Some(y)) => self.store_operand(y, cx::FLAG_B),
+                            (None, None) => {}
+                        }
+                    }
+                    None => self.store_record(&rec),
+                }
+            }
+            _ => self.flush_flags(carry),
+        }
+        debug_assert!(has_name || kind == 0);
+        let kind = self.iconst(I32, u64::from(kind));
+        self.b.def_var(self.kind, kind);
+    }
+    /// CF to where INC and DEC leave it.
+    fn store_carry(&mut self, rec: &Record) {
+        if !rec.carry_stays {
+            let cf = self.carry_of(rec);
+            let cf = self.bit(cf);
+            self.store_at(cf, self.cpu, Self::lazy(offset_of!(LazyFlags, cf)));
+        }
+    }
+    /// Flags that have a name to the words, for the engine that is about to go on.
+    fn store_named(&mut self, kind: Value) {
+        let old = self.b.ins().load(I32, trusted(), self.ctx, cx::FLAG_KIND as i32);
+        let kind = self.b.ins().select(kind, kind, old);
+        self.store_at(kind, self.ctx, cx::FLAG_KIND);
+    }
+    /// Flags in memory are in [`CpuState::lazy`].
+    fn settle(&mut self) {
+        match self.path.flags {
+            Flags::Memory { carry: true } | Flags::Values(_) => return,
+            Flags::Memory { .. } => {}
+            Flags::Named { .. } => {
+                self.flush_registers();
+                let kind = self.b.use_var(self.kind);
+                self.store_named(kind);
+            }
+        }
+        self.settle_words();
+        self.path.left = None;
+        self.path.flags = Flags::Memory { carry: true };
+    }
+    /// Flags in memory are in [`CpuState::lazy`], and nothing is in the words.
+    fn settle_in_full(&mut self) {
+        match self.path.flags {
+            Flags::Values(_) => {}
+            Flags::Memory { .. } => self.settle_words(),
+            Flags::Named { .. } => self.settle(),
+        }
+        if let Flags::Memory { .. } = self.path.flags {
+            self.path.flags = Flags::Memory { carry: true };
+        }
+    }
+    fn settle_words(&mut self) {
+        let kind = self.b.ins().load(I32, trusted(), self.ctx, cx::FLAG_KIND as i32);
+        let (pending, after) = (self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(kind, pending, &[], after, &[]);
+        self.open_cold(pending);
+        self.call_simple(cx::RECORD, 0);
+        self.b.ins().jump(after, &[]);
+        self.open(after);
     }
     /// The flags of a comparison of two numbers that are no NaNs.
     pub(crate) fn set_float_flags(&mut self, a: Value, b: Value) {
@@ -558,59 +711,26 @@ impl<'a> Emitter<'a> {
         self.path.left = None;
         self.path.flags = Flags::Values(rec);
     }
-    fn flush_flags(&mut self) {
+    /// Flags to memory, with `carry` CF where INC and DEC leave it.
+    fn flush_flags(&mut self, carry: bool) {
         match self.path.flags {
-            Flags::Memory => return,
-            Flags::Values(rec) => self.store_record(&rec),
-            Flags::Variables => {
-                self.store_variables();
-                self.call_simple(cx::RECORD, 0);
+            Flags::Memory { carry: false } if carry => return self.settle(),
+            Flags::Memory { .. } => return,
+            Flags::Values(rec) => {
+                if carry {
+                    self.store_carry(&rec);
+                }
+                self.store_flags(&rec);
+                self.path.flags = Flags::Memory { carry };
             }
+            Flags::Named { .. } => return self.settle(),
         }
         self.path.left = None;
-        self.path.flags = Flags::Memory;
     }
-    /// Leaves flags in variables to the engine, which completes them when the code returns.
-    fn store_variables(&mut self) {
-        let values = self.flag_variables.map(|variable| self.b.use_var(variable));
-        self.store_flag_values(values);
-    }
-    fn store_flag_values(&mut self, values: [Value; 3]) {
-        for (v, at) in values.into_iter().zip([cx::FLAG_KIND, cx::FLAG_A, cx::FLAG_B]) {
-            self.store_at(v, self.ctx, at);
-        }
-    }
-    /// Puts the flags into variables, those that take more than that into memory.
-    fn flags_to_variables(&mut self) {
-        if let Flags::Variables = self.path.flags {
-            return;
-        }
-        let simple = match self.path.flags {
-            Flags::Values(rec) if rec.cf.is_none() && rec.over.is_none() && rec.float.is_none() => {
-                matches!(rec.of, FlagsOf::Sub | FlagsOf::Add | FlagsOf::Logic).then_some(rec)
-            }
-            _ => None,
-        };
-        let [kind, a, b] = self.flag_variables;
-        let Some(rec) = simple else {
-            self.flush_flags();
-            let none = self.iconst(I32, 0);
-            self.b.def_var(kind, none);
-            return;
-        };
-        let word = self.iconst(I32, rec.of as u64 | (rec.width as u64) << 8 | 1 << 16);
-        self.b.def_var(kind, word);
-        let first = self.w(if rec.of == FlagsOf::Logic { rec.r } else { rec.a });
-        self.b.def_var(a, first);
-        if rec.of != FlagsOf::Logic {
-            let second = self.w(rec.b);
-            self.b.def_var(b, second);
-        }
-    }
-    /// Flags in variables are to be computed with.
-    fn settle_variables(&mut self) {
-        if let Flags::Variables = self.path.flags {
-            self.flush_flags();
+    /// Flags that only have a name are to be computed with.
+    fn settle_named(&mut self) {
+        if let Flags::Named { .. } = self.path.flags {
+            self.settle();
         }
     }
     fn moment(&self) -> Moment {
@@ -621,9 +741,12 @@ impl<'a> Emitter<'a> {
     fn complete(&mut self, moment: &Moment) {
         self.store_registers(moment.dirty);
         match moment.flags {
-            Flags::Memory => {}
-            Flags::Values(rec) => self.store_record(&rec),
-            Flags::Variables => self.store_variables(),
+            Flags::Memory { .. } => {}
+            Flags::Values(rec) => self.store_flags(&rec),
+            Flags::Named { .. } => {
+                let kind = self.b.use_var(self.kind);
+                self.store_named(kind);
+            }
         }
     }
     fn set_rip(&mut self, ip: u64) {
@@ -676,17 +799,26 @@ impl<'a> Emitter<'a> {
             }
         };
         // Here, not in the block, to which ways will still be added.
-        let wanted = is_new && matches!(self.path.flags, Flags::Variables);
-        let flags = wanted.then(|| self.flag_variables.map(|variable| self.b.use_var(variable)));
+        let named = is_new && matches!(self.path.flags, Flags::Named { .. });
+        let kind = named.then(|| self.b.use_var(self.kind));
+        let mut registers = Vec::new();
+        if is_new {
+            for n in (0..8).filter(|n| self.path.dirty >> n & 1 != 0) {
+                registers.push((n, self.b.use_var(self.regs[n])));
+            }
+        }
         let arguments: Vec<BlockArg> = arguments.iter().map(|&v| v.into()).collect();
         self.b.ins().brif(host, after, &arguments, left, &[ip.into(), rem.into()]);
         if is_new {
             self.b.switch_to_block(left);
             self.b.set_cold_block(left);
+            for (n, v) in registers {
+                self.store_at(v, self.cpu, Self::gpr_offset(n));
+            }
             match self.path.flags {
-                Flags::Memory => {}
-                Flags::Values(rec) => self.store_record(&rec),
-                Flags::Variables => flags.into_iter().for_each(|f| self.store_flag_values(f)),
+                Flags::Memory { .. } => {}
+                Flags::Values(rec) => self.store_flags(&rec),
+                Flags::Named { .. } => kind.into_iter().for_each(|kind| self.store_named(kind)),
             }
             let (ip, rem) = (self.b.block_params(left)[0], self.b.block_params(left)[1]);
             self.store_at(ip, self.cpu, offset_of!(CpuState, rip));
@@ -735,34 +867,47 @@ impl<'a> Emitter<'a> {
         let target = &self.region.blocks[to];
         let price = target.steps.len() as i64;
         let single = self.plan.single[to];
-        if single && !self.path.consumed {
-            self.path.debt += price;
-        } else {
+        // What is taken off the budget's value before it is due.
+        let ahead = self.plan.far[to] - price;
+        if self.plan.checked[to] {
             // The way from here to where the budget is looked at next may cost as much as this.
-            let spare = self.plan.reach[to] - price;
             let rem = self.b.use_var(self.rem);
-            let left = self.b.ins().iadd_imm_s(rem, -(price + self.path.debt));
+            let left = self.b.ins().iadd_imm_s(rem, -(self.plan.far[to] + self.path.debt));
             self.b.def_var(self.rem, left);
-            self.path.debt = 0;
-            self.path.consumed = false;
-            let is_short = self.b.ins().icmp_imm_s(IntCC::SignedLessThan, left, spare);
+            let is_short = if cfg!(target_arch = "aarch64") {
+                let sign = self.iconst(I64, 1 << 63);
+                self.b.ins().band(left, sign)
+            } else {
+                self.b.ins().icmp_imm_s(IntCC::SignedLessThan, left, 0)
+            };
             let (short, enough) = (self.b.create_block(), self.b.create_block());
             self.b.ins().brif(is_short, short, &[], enough, &[]);
             self.open_cold(short);
             let moment = self.moment();
             self.complete(&moment);
             self.set_rip(target.ip);
-            self.set_remaining(price);
+            self.set_remaining(self.plan.far[to]);
             self.finish(cx::SHORT);
             self.open(enough);
+            self.path.debt = -ahead;
+        } else if single {
+            self.path.debt += price;
+        } else {
+            let differ = self.path.debt + price + ahead;
+            if differ != 0 {
+                let rem = self.b.use_var(self.rem);
+                let left = self.b.ins().iadd_imm_s(rem, -differ);
+                self.b.def_var(self.rem, left);
+            }
+            self.path.debt = -ahead;
         }
         if single {
             self.inherited[to] = Some(self.path.clone());
         } else {
-            if self.plan.is_light(to) {
-                self.flags_to_variables();
-            } else if target.live != 0 {
-                self.flush_flags();
+            match self.plan.need(to, target) {
+                Need::No => {}
+                Need::Name(replaced) => self.name_flags(replaced),
+                Need::All { carry } => self.flush_flags(carry),
             }
             self.store_registers(self.path.dirty & !target.dirty);
             self.refresh(self.plan.live[to] | target.dirty);
@@ -806,7 +951,7 @@ impl<'a> Emitter<'a> {
                 self.go_to(to);
             }
             Edge::Exit(exit) => {
-                self.settle_variables();
+                self.settle_named();
                 let page = self.page_of(from);
                 let moment = self.moment();
                 self.exit(&moment, exit, page);
@@ -841,9 +986,12 @@ impl<'a> Emitter<'a> {
         self.path = self.inherited[n].take().unwrap_or_else(|| Path::start(block.dirty));
         if !self.plan.single[n] {
             self.path.stale = !(self.plan.live[n] | block.dirty) & 0xff;
-            if self.plan.is_light(n) {
-                self.path.flags = Flags::Variables;
-            }
+            self.path.debt = block.steps.len() as i64 - self.plan.far[n];
+            self.path.flags = match self.plan.need(n, block) {
+                Need::No => Flags::Memory { carry: false },
+                Need::Name(replaced) => Flags::Named { carry: replaced.keeps_carry },
+                Need::All { carry } => Flags::Memory { carry },
+            };
         }
         self.access_number = 0;
         self.block_number = n;
@@ -858,10 +1006,9 @@ impl<'a> Emitter<'a> {
                     let _ = run(self, &step.insn);
                 }
                 None if sse::is_native(&step.insn) => sse::emit(self, &step.insn),
+                None if Self::is_division(&step.insn) => self.divide(&step.insn, &self.ops[n][at]),
                 None => self.call_helper(&self.ops[n][at]),
             }
-            // As [`Plan`] has it, whatever the prefix means.
-            self.path.consumed |= step.insn.rep != Rep::No;
         }
         if block.slow_end {
             // The helper has completed everything, the budget included.
@@ -889,10 +1036,13 @@ impl<'a> Emitter<'a> {
                 }
             },
             End::Jump(target) => {
-                self.settle_variables();
+                self.settle_named();
+                // The distance from one of them: others are near, and a small number is made at no cost.
+                let first = block.guesses.first().map_or(0, |&guess| self.region.blocks[guess].ip);
+                let distance = self.sub(Width::Dword, target, V::C(first));
                 for &guess in &block.guesses {
-                    let there = self.region.blocks[guess].ip;
-                    let is_there = self.compare(IntCC::Equal, Width::Dword, target, V::C(there));
+                    let there = self.region.blocks[guess].ip.wrapping_sub(first) & 0xffff_ffff;
+                    let is_there = self.compare(IntCC::Equal, Width::Dword, distance, V::C(there));
                     let is_there = self.test(is_there);
                     let (yes, no) = (self.b.create_block(), self.b.create_block());
                     self.b.ins().brif(is_there, yes, &[], no, &[]);
@@ -955,11 +1105,10 @@ impl<'a> Emitter<'a> {
     }
 
     fn call_helper(&mut self, op: &Op) {
+        self.flush_flags(false);
         self.flush_registers();
-        self.flush_flags();
         let rem = self.remaining();
         let f = self.load64(self.ctx, cx::HELPER);
-        self.path.consumed |= op.insn.rep != Rep::No;
         let op = self.iconst(I64, std::ptr::from_ref(op) as u64);
         let ctx = self.ctx;
         let call = self.b.ins().call_indirect(self.helper, f, &[ctx, op, rem]);
@@ -972,10 +1121,96 @@ impl<'a> Emitter<'a> {
         self.path.groups.clear();
         self.path.vectors = Vectors::default();
         self.path.debt = 0;
+        self.path.left = None;
+        self.path.flags = Flags::Memory { carry: true };
         self.reload();
         let env = self.load64(self.ctx, cx::ENV);
         let rem = self.load64(env, offset_of!(Env<'static>, remaining));
         self.b.def_var(self.rem, rem);
+    }
+    fn is_division(i: &Insn) -> bool {
+        matches!(i.mnemonic, Mnemonic::Div | Mnemonic::Idiv)
+            && i.width == Width::Dword
+            && matches!(i.ops[0].kind, OperandKind::Reg | OperandKind::Mem)
+            && i.rep == Rep::No
+    }
+    /// DIV and IDIV where it is clear that the quotient fits; the helper, which keeps the flags, does the rest.
+    fn divide(&mut self, i: &Insn, op: &Op) {
+        let by = if i.ops[0].is_mem() {
+            // The survey knows of no access.
+            let number = std::mem::replace(&mut self.access_number, usize::MAX - 1);
+            let by = self.load(&i.mem, Width::Dword);
+            self.access_number = number;
+            by.unwrap_or(V::C(0))
+        } else {
+            self.full(i.ops[0].index)
+        };
+        let (low, high) = (self.full(gpr::AX), self.full(gpr::DX));
+        self.flush_registers();
+        let (fast, slow, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let (w_by, w_low, w_high) = (self.w(by), self.w(low), self.w(high));
+        let is_signed = i.mnemonic == Mnemonic::Idiv;
+        let fits = if is_signed {
+            // EDX is the sign of EAX, and the divisor neither 0 nor -1.
+            let sign = self.sar(Width::Dword, low, V::C(31));
+            let is_sign = self.compare(IntCC::Equal, Width::Dword, sign, high);
+            let next = self.add(Width::Dword, by, V::C(1));
+            let is_plain = self.compare(IntCC::UnsignedGreaterThan, Width::Dword, next, V::C(1));
+            let both = self.both(is_sign, is_plain);
+            self.test(both)
+        } else {
+            self.b.ins().icmp(IntCC::UnsignedLessThan, w_high, w_by)
+        };
+        self.b.ins().brif(fits, fast, &[], slow, &[]);
+        let before = self.path.clone();
+        self.open_cold(slow);
+        let moment = self.moment();
+        self.complete(&moment);
+        let rem = self.remaining();
+        let f = self.load64(self.ctx, cx::HELPER);
+        let op = self.iconst(I64, std::ptr::from_ref(op) as u64);
+        let ctx = self.ctx;
+        let call = self.b.ins().call_indirect(self.helper, f, &[ctx, op, rem]);
+        let left = self.b.inst_results(call)[0];
+        let (go, stop) = (self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(left, stop, &[], go, &[]);
+        self.open_cold(stop);
+        self.finish(cx::LEFT);
+        self.open_cold(go);
+        self.path.stale = 0xff;
+        self.refresh(!before.stale & 0xff | 1 << gpr::AX | 1 << gpr::DX);
+        let env = self.load64(self.ctx, cx::ENV);
+        let rem = self.load64(env, offset_of!(Env<'static>, remaining));
+        let rem = self.b.ins().iadd_imm_s(rem, before.debt);
+        self.b.def_var(self.rem, rem);
+        self.b.ins().jump(after, &[]);
+        self.path = before;
+        self.open(fast);
+        let (q, r) = if is_signed {
+            let (n, d) = (self.b.ins().sextend(I64, w_low), self.b.ins().sextend(I64, w_by));
+            let q = self.b.ins().sdiv(n, d);
+            let p = self.b.ins().imul(q, d);
+            (q, self.b.ins().isub(n, p))
+        } else {
+            let (low, d) = (self.b.ins().uextend(I64, w_low), self.b.ins().uextend(I64, w_by));
+            let high = self.b.ins().uextend(I64, w_high);
+            let bits = self.iconst(I32, 32);
+            let high = self.b.ins().ishl(high, bits);
+            let n = self.b.ins().bor(high, low);
+            let q = self.b.ins().udiv(n, d);
+            let p = self.b.ins().imul(q, d);
+            (q, self.b.ins().isub(n, p))
+        };
+        for (register, v) in [(gpr::AX, q), (gpr::DX, r)] {
+            let v = self.b.ins().ireduce(I32, v);
+            self.b.def_var(self.regs[usize::from(register)], v);
+            self.store_at(v, self.cpu, Self::gpr_offset(usize::from(register)));
+        }
+        self.b.ins().jump(after, &[]);
+        self.open(after);
+        self.path.stale &= !(1 << gpr::AX | 1 << gpr::DX);
+        self.path.vectors = Vectors::default();
+        self.path.left = None;
     }
     /// Calls one of the functions that keep all registers and answer in memory.
     pub(crate) fn call_simple(&mut self, function: usize, argument: u64) -> Value {
@@ -989,22 +1224,25 @@ impl<'a> Emitter<'a> {
     // --- flags ---------------------------------------------------------------------------------
 
     fn carry(&mut self) -> V {
-        self.settle_variables();
         match self.path.flags {
             Flags::Values(rec) => self.carry_of(&rec),
+            Flags::Memory { carry: true } | Flags::Named { carry: true } => self.carry_in_memory(),
             _ => {
-                let at = Self::lazy(offset_of!(LazyFlags, cf));
-                V::B(self.b.ins().load(I8, trusted(), self.cpu, at as i32))
+                self.settle();
+                self.carry_in_memory()
             }
         }
+    }
+    fn carry_in_memory(&mut self) -> V {
+        let at = Self::lazy(offset_of!(LazyFlags, cf));
+        V::B(self.b.ins().load(I8, trusted(), self.cpu, at as i32))
     }
     fn carry_of(&mut self, rec: &Record) -> V {
         if let Some(cf) = rec.cf {
             return cf;
         }
         if rec.carry_stays {
-            let at = Self::lazy(offset_of!(LazyFlags, cf));
-            return V::B(self.b.ins().load(I8, trusted(), self.cpu, at as i32));
+            return self.carry_in_memory();
         }
         if let Some((a, b)) = rec.float {
             return V::B(self.b.ins().fcmp(FloatCC::UnorderedOrLessThan, a, b));
@@ -1286,19 +1524,19 @@ impl<'a> Emitter<'a> {
         self.derived.get(&v).copied().unwrap_or((v, 0))
     }
     /// The parts of the address of a memory operand.
-    pub(crate) fn key(&mut self, at: &Address) -> Option<Key> {
+    fn key(&mut self, at: &Address) -> Option<Key> {
         if !at.flat || at.width != Width::Dword {
             return None;
         }
         let mut key = Key { base: None, index: None, shift: at.shift & 3, offset: at.disp as u32 };
         if at.base != gpr::NONE {
-            let value = self.b.use_var(self.regs[usize::from(at.base & 7)]);
+            let value = self.register(at.base);
             let (root, offset) = self.root(value);
             key.base = Some(root);
             key.offset = key.offset.wrapping_add(offset);
         }
         if at.index != gpr::NONE {
-            let value = self.b.use_var(self.regs[usize::from(at.index & 7)]);
+            let value = self.register(at.index);
             let (root, offset) = self.root(value);
             key.index = Some(root);
             key.offset = key.offset.wrapping_add(offset << key.shift);
@@ -1319,30 +1557,54 @@ impl<'a> Emitter<'a> {
         };
         Some(Key { base, index: None, shift: 0, offset })
     }
-    fn full(&mut self, index: u8) -> V {
+    fn register(&mut self, index: u8) -> Value {
         self.refresh(1 << (index & 7));
-        V::W(self.b.use_var(self.regs[usize::from(index & 7)]))
+        self.b.use_var(self.regs[usize::from(index & 7)])
     }
-    /// Calls the function for an access that is no hit and goes on in `after`, with the host
-    /// address minus `disp` and 0 for the group if `after` wants one.
-    #[allow(clippy::too_many_arguments, reason = "all of one access")]
-    fn slowly(&mut self, seg: Seg, offset: Value, size: u64, how: How, value: Value, disp: i32, after: Block) {
+    fn full(&mut self, index: u8) -> V {
+        V::W(self.register(index))
+    }
+    fn operand_key(&mut self, operand: Operand<'_>) -> Option<Key> {
+        match operand {
+            Operand::Memory(at) => self.key(at),
+            Operand::Stack(offset) => self.stack_key(offset),
+        }
+    }
+    /// The offset of an operand. Where it has a key this may stand in code out of the way.
+    fn operand_offset(&mut self, operand: Operand<'_>) -> V {
+        match operand {
+            Operand::Memory(at) => self.address(at),
+            Operand::Stack(offset) => offset,
+        }
+    }
+    fn operand_offset64(&mut self, operand: Operand<'_>) -> Value {
+        let offset = self.operand_offset(operand);
+        self.q(offset)
+    }
+    /// Calls the function for an access that is no hit; the answer is 0 when it was left.
+    fn call_access(&mut self, seg: Seg, offset: Value, size: u64, how: How, value: Value) -> Value {
         let function = match how {
             How::Read => cx::READ,
             How::Write => cx::WRITE,
             How::Modify => cx::MODIFY,
         };
-        let mut value = value;
-        if size == 16 && how == How::Write {
-            self.store_at(value, self.ctx, cx::BOUNCE);
-            value = offset;
-        }
         let rem = self.remaining();
         let info = self.iconst(I64, seg as u64 | size << 8);
         let f = self.load64(self.ctx, function);
         let ctx = self.ctx;
         self.b.ins().call_indirect(self.access, f, &[ctx, offset, info, rem, value]);
-        let host = self.load64(self.ctx, cx::HOST);
+        self.load64(self.ctx, cx::HOST)
+    }
+    /// Calls the function for an access that is no hit and goes on in `after`, with the host
+    /// address minus `disp` and 0 for the group if `after` wants one.
+    #[allow(clippy::too_many_arguments, reason = "all of one access")]
+    fn slowly(&mut self, seg: Seg, offset: Value, size: u64, how: How, value: Value, disp: i32, after: Block) {
+        let mut value = value;
+        if size == 16 && how == How::Write {
+            self.store_at(value, self.ctx, cx::BOUNCE);
+            value = offset;
+        }
+        let host = self.call_access(seg, offset, size, how, value);
         let at = if disp == 0 { host } else { self.b.ins().iadd_imm_s(host, -i64::from(disp)) };
         if self.b.block_params(after).len() == 2 {
             let none = self.iconst(I64, 0);
@@ -1351,23 +1613,49 @@ impl<'a> Emitter<'a> {
             self.unless_left(host, after, &[at]);
         }
     }
-    /// Where `size` bytes at `seg:offset` are, after all checks. `value` is what is going to be
+    /// Where `size` bytes of an operand are, after all checks. `value` is what is going to be
     /// stored, for the case that the store is made on the way.
-    #[allow(clippy::too_many_arguments, reason = "all of one access")]
-    pub(crate) fn host(
-        &mut self,
-        seg: Seg,
-        flat: bool,
-        offset: V,
-        key: Option<Key>,
-        size: u64,
-        how: How,
-        value: Option<Value>,
-    ) -> Host {
-        self.flush_registers();
+    pub(crate) fn host(&mut self, at: &Address, size: u64, how: How, value: Option<Value>) -> Host {
+        let operand = Operand::Memory(at);
+        let (hit, slow, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let place = self.b.append_block_param(after, I64);
+        let probe = self.probe(at.seg, at.flat, operand, size, how);
+        let group = probe.new_group().map(|_| self.b.append_block_param(after, I64));
+        self.b.ins().brif(probe.ok, hit, &[], slow, &[]);
+        self.open_cold(slow);
+        let offset64 = self.operand_offset64(operand);
+        self.slowly(at.seg, offset64, size, how, value.unwrap_or(offset64), probe.disp, after);
+        self.open(hit);
+        let host = self.found(&probe);
+        match group {
+            Some(_) => self.b.ins().jump(after, &[host.into(), host.into()]),
+            None => self.b.ins().jump(after, &[host.into()]),
+        };
+        self.open(after);
+        self.join_group(&probe, group);
+        Host { at: place, disp: probe.disp }
+    }
+    /// The host address that a probe has found.
+    fn found(&mut self, probe: &Probe) -> Value {
+        match probe.found {
+            Found::Group(host) => host,
+            Found::Entry { page, low, .. } => {
+                let page = self.b.ins().load(I64, trusted(), page, 0);
+                self.b.ins().iadd(page, low)
+            }
+        }
+    }
+    /// Later accesses near this one need no look of their own.
+    fn join_group(&mut self, probe: &Probe, host: Option<Value>) {
+        if let (Some(host), Some((key, span))) = (host, probe.new_group()) {
+            let key = Key { offset: key.offset.wrapping_sub(span.back), ..key };
+            self.path.groups.push(Group { key, bytes: span.bytes, write: span.write, host });
+        }
+    }
+    /// Looks for the host address of `size` bytes.
+    fn probe(&mut self, seg: Seg, flat: bool, operand: Operand<'_>, size: u64, how: How) -> Probe {
+        let key = self.operand_key(operand);
         let write = how != How::Read;
-        let offset64 = self.q(offset);
-        let value = value.unwrap_or(offset64);
         let number = self.access_number;
         self.access_number += 1;
         let span = self.region.blocks[self.block_number].spans.get(number).copied();
@@ -1381,13 +1669,7 @@ impl<'a> Emitter<'a> {
             };
             if let Some(&group) = self.path.groups.iter().rev().find(same) {
                 let disp = key.offset.wrapping_sub(group.key.offset) as i32;
-                let (after, slow) = (self.b.create_block(), self.b.create_block());
-                let at = self.b.append_block_param(after, I64);
-                self.b.ins().brif(group.host, after, &[group.host.into()], slow, &[]);
-                self.open_cold(slow);
-                self.slowly(seg, offset64, size, how, value, disp, after);
-                self.open(after);
-                return Host { at, disp };
+                return Probe { ok: group.host, disp, found: Found::Group(group.host) };
             }
         }
         // The check covers all that the block touches around this access.
@@ -1397,14 +1679,9 @@ impl<'a> Emitter<'a> {
             _ => alone,
         };
         let (linear, inside) = if flat {
-            let start = if span.back == 0 {
-                offset64
-            } else {
-                let start = self.sub(Width::Dword, offset, V::C(u64::from(span.back)));
-                self.q(start)
-            };
-            (start, None)
+            (self.start_of(operand, key, span.back), None)
         } else {
+            let offset64 = self.operand_offset64(operand);
             let at = offset_of!(CpuState, seg) + size_of::<Segment>() * seg as usize;
             let field = if write { offset_of!(Segment, write_end) } else { offset_of!(Segment, read_end) };
             let end = self.load64(self.cpu, at + field);
@@ -1412,43 +1689,85 @@ impl<'a> Emitter<'a> {
             let inside = self.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, last, end);
             let base = self.load64(self.cpu, at + offset_of!(Segment, base));
             let sum = self.b.ins().iadd(base, offset64);
-            let sum = self.b.ins().ireduce(I32, sum);
-            (self.b.ins().uextend(I64, sum), Some(inside))
+            (V::W(self.b.ins().ireduce(I32, sum)), Some(inside))
         };
-        let table = self.region.tlb(span.write);
-        let eight = self.iconst(I32, 8);
-        let at = self.b.ins().ushr(linear, eight);
-        let mask = self.iconst(I64, (Tables::HALF as u64 - 1) << 4);
-        let at = self.b.ins().band(at, mask);
-        let at = self.b.ins().iadd(self.ctx, at);
-        let tag = self.load64(at, table);
+        let [tags, pages] = self.table(span.write);
+        let mask = (Tables::HALF as u64 - 1) << 4;
+        let (tag, page) = if let V::C(c) = linear {
+            let at = c >> 8 & mask;
+            let (tag, page) = (self.load64(tags, at as usize), self.b.ins().iadd_imm_s(pages, at as i64));
+            (tag, page)
+        } else {
+            let at = self.shr(Width::Dword, linear, V::C(8));
+            let at = self.and(at, V::C(mask));
+            let at = self.q(at);
+            let tag = self.b.ins().iadd(tags, at);
+            let tag = self.load64(tag, 0);
+            (tag, self.b.ins().iadd(pages, at))
+        };
+        let linear = self.q(linear);
         let low = self.b.ins().isub(linear, tag);
         let most = self.iconst(I64, PAGE - u64::from(span.bytes));
         let mut ok = self.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, low, most);
         if let Some(inside) = inside {
             ok = self.b.ins().band(ok, inside);
         }
-        let (hit, slow, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
-        let result = self.b.append_block_param(after, I64);
-        let disp = span.back as i32;
-        let grouped = key.filter(|_| span.shared);
-        let group = grouped.map(|_| self.b.append_block_param(after, I64));
-        self.b.ins().brif(ok, hit, &[], slow, &[]);
-        self.open_cold(slow);
-        self.slowly(seg, offset64, size, how, value, disp, after);
-        self.open(hit);
-        let page = self.load64(at, table + 8);
-        let host = self.b.ins().iadd(page, low);
-        match group {
-            Some(_) => self.b.ins().jump(after, &[host.into(), host.into()]),
-            None => self.b.ins().jump(after, &[host.into()]),
-        };
-        self.open(after);
-        if let (Some(host), Some(key)) = (group, grouped) {
-            let key = Key { offset: key.offset.wrapping_sub(span.back), ..key };
-            self.path.groups.push(Group { key, bytes: span.bytes, write: span.write, host });
+        let group = key.filter(|_| span.shared).map(|key| (key, span));
+        Probe { ok, disp: span.back as i32, found: Found::Entry { page, low, group } }
+    }
+    /// Where what is looked for begins: `back` bytes before an operand in a flat segment.
+    fn start_of(&mut self, operand: Operand<'_>, key: Option<Key>, back: u32) -> V {
+        if let Some(Key { base: Some(root), index: None, offset, .. }) = key {
+            return self.add(Width::Dword, V::W(root), V::C(u64::from(offset.wrapping_sub(back))));
         }
-        Host { at: result, disp }
+        let offset = self.operand_offset(operand);
+        self.sub(Width::Dword, offset, V::C(u64::from(back)))
+    }
+    /// The two halves of the entries for reading or writing.
+    fn table(&mut self, write: bool) -> [Value; 2] {
+        let known = self.tables[usize::from(write)];
+        if known[0] != self.ctx {
+            return known;
+        }
+        let first = self.b.ins().iadd_imm_s(self.ctx, self.region.tlb(write) as i64);
+        [first, self.b.ins().iadd_imm_s(first, 8)]
+    }
+    /// Reads after all checks. With `modify` the access is going to be written to: the answer's second part is where, 0
+    /// if that goes the long way.
+    fn read_from(&mut self, seg: Seg, flat: bool, operand: Operand<'_>, width: Width, how: How) -> (V, Option<Host>) {
+        let (hit, slow, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let wide = Self::is_wide(width);
+        let result = self.b.append_block_param(after, if wide { I64 } else { I32 });
+        let probe = self.probe(seg, flat, operand, width.bytes(), how);
+        // Where it is has to be known behind it.
+        let asks = probe.new_group().is_some() || how == How::Modify && matches!(probe.found, Found::Entry { .. });
+        let place = asks.then(|| self.b.append_block_param(after, I64));
+        self.b.ins().brif(probe.ok, hit, &[], slow, &[]);
+        self.open_cold(slow);
+        let offset64 = self.operand_offset64(operand);
+        let host = self.call_access(seg, offset64, width.bytes(), how, offset64);
+        let value = self.read_at(Host { at: self.ctx, disp: cx::BOUNCE as i32 }, width);
+        let mut arguments = vec![self.sized(width, value)];
+        if asks {
+            arguments.push(self.iconst(I64, 0));
+        }
+        self.unless_left(host, after, &arguments);
+        self.open(hit);
+        let at = self.found(&probe);
+        let value = self.read_at(Host { at, disp: probe.disp }, width);
+        let mut arguments: Vec<BlockArg> = vec![self.sized(width, value).into()];
+        if asks {
+            arguments.push(at.into());
+        }
+        self.b.ins().jump(after, &arguments);
+        self.open(after);
+        self.join_group(&probe, place);
+        let at = match (how, probe.found) {
+            (How::Modify, Found::Group(host)) => Some(Host { at: host, disp: probe.disp }),
+            (How::Modify, _) => place.map(|at| Host { at, disp: probe.disp }),
+            _ => None,
+        };
+        (if wide { V::Q(result) } else { V::W(result) }, at)
     }
     fn read_at(&mut self, host: Host, width: Width) -> V {
         let Host { at, disp } = host;
@@ -1476,15 +1795,70 @@ impl<'a> Emitter<'a> {
             }
         }
     }
-    fn store_to(&mut self, seg: Seg, flat: bool, offset: V, key: Option<Key>, width: Width, value: V) {
-        let wide = self.q(value);
-        let host = self.host(seg, flat, offset, key, width.bytes(), How::Write, Some(wide));
-        self.write_at(host, width, value);
+    fn store_to(&mut self, seg: Seg, flat: bool, operand: Operand<'_>, width: Width, value: V) {
+        let (hit, slow, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        let probe = self.probe(seg, flat, operand, width.bytes(), How::Write);
+        let group = probe.new_group().map(|_| self.b.append_block_param(after, I64));
+        self.b.ins().brif(probe.ok, hit, &[], slow, &[]);
+        self.open_cold(slow);
+        let (offset64, wide) = (self.operand_offset64(operand), self.q(value));
+        let host = self.call_access(seg, offset64, width.bytes(), How::Write, wide);
+        let none = group.map(|_| self.iconst(I64, 0));
+        self.unless_left(host, after, none.as_slice());
+        self.open(hit);
+        let at = self.found(&probe);
+        self.write_at(Host { at, disp: probe.disp }, width, value);
+        match group {
+            Some(_) => self.b.ins().jump(after, &[at.into()]),
+            None => self.b.ins().jump(after, &[]),
+        };
+        self.open(after);
+        self.join_group(&probe, group);
     }
     /// Whether the stack segment is flat.
     fn flat_stack(&self) -> bool {
         self.region.place.mode.has(Mode::FLAT)
     }
+}
+
+/// What a look for a host address comes to.
+struct Probe {
+    /// Not 0 when it is there.
+    ok: Value,
+    /// Where the access lies behind what was looked for.
+    disp: i32,
+    found: Found,
+}
+
+#[derive(Clone, Copy)]
+enum Found {
+    /// An address that is known.
+    Group(Value),
+    Entry {
+        /// Where the address of the page is.
+        page: Value,
+        /// The distance from it.
+        low: Value,
+        /// What accesses to come share.
+        group: Option<(Key, Span)>,
+    },
+}
+
+impl Probe {
+    fn new_group(&self) -> Option<(Key, Span)> {
+        match self.found {
+            Found::Entry { group, .. } => group,
+            Found::Group(_) => None,
+        }
+    }
+}
+
+/// Where the operand of an access is.
+#[derive(Clone, Copy)]
+enum Operand<'o> {
+    Memory(&'o Address),
+    /// At this offset in the stack segment.
+    Stack(V),
 }
 
 /// What an access does.
@@ -1523,6 +1897,7 @@ impl Micro for Emitter<'_> {
         };
         let new = self.w(new);
         self.b.def_var(self.regs[n], new);
+        self.path.left = None;
         self.path.dirty |= 1 << n;
         self.path.stale &= !(1 << n);
     }
@@ -1807,47 +2182,39 @@ impl Micro for Emitter<'_> {
         V::W(self.b.ins().select(cond, y, n))
     }
     fn load(&mut self, at: &Address, width: Width) -> Result<V, Fault> {
-        let (offset, key) = (self.address(at), self.key(at));
-        let host = self.host(at.seg, at.flat, offset, key, width.bytes(), How::Read, None);
-        Ok(self.read_at(host, width))
+        Ok(self.read_from(at.seg, at.flat, Operand::Memory(at), width, How::Read).0)
     }
     fn load_to_modify(&mut self, at: &Address, width: Width) -> Result<V, Fault> {
-        let (offset, key) = (self.address(at), self.key(at));
-        let host = self.host(at.seg, at.flat, offset, key, width.bytes(), How::Modify, None);
-        self.modified = Some(host);
-        Ok(self.read_at(host, width))
+        let (value, place) = self.read_from(at.seg, at.flat, Operand::Memory(at), width, How::Modify);
+        self.modified = place;
+        Ok(value)
     }
     fn store(&mut self, at: &Address, width: Width, value: V) -> Result<(), Fault> {
-        let offset = self.address(at);
         let Some(host) = self.modified.take() else {
-            let key = self.key(at);
-            self.store_to(at.seg, at.flat, offset, key, width, value);
+            self.store_to(at.seg, at.flat, Operand::Memory(at), width, value);
             return Ok(());
         };
         // The load has checked everything, unless it had to go the long way.
-        let bounce = self.b.ins().iadd_imm_s(self.ctx, cx::BOUNCE as i64 - i64::from(host.disp));
-        let slowly = self.b.ins().icmp(IntCC::Equal, host.at, bounce);
-        let (after, slow) = (self.b.create_block(), self.b.create_block());
-        let place = self.b.append_block_param(after, I64);
-        let (offset, wide) = (self.q(offset), self.q(value));
-        self.b.ins().brif(slowly, slow, &[], after, &[host.at.into()]);
+        let (hit, slow, after) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(host.at, hit, &[], slow, &[]);
         self.open_cold(slow);
-        self.slowly(at.seg, offset, width.bytes(), How::Write, wide, host.disp, after);
+        let (offset, wide) = (self.operand_offset64(Operand::Memory(at)), self.q(value));
+        let done = self.call_access(at.seg, offset, width.bytes(), How::Write, wide);
+        self.unless_left(done, after, &[]);
+        self.open(hit);
+        self.write_at(host, width, value);
+        self.b.ins().jump(after, &[]);
         self.open(after);
-        self.write_at(Host { at: place, disp: host.disp }, width, value);
         Ok(())
     }
     fn offset(&mut self, at: &Address) -> V {
         self.address(at)
     }
     fn load_stack(&mut self, offset: V, width: Width) -> Result<V, Fault> {
-        let key = self.stack_key(offset);
-        let host = self.host(Seg::Ss, self.flat_stack(), offset, key, width.bytes(), How::Read, None);
-        Ok(self.read_at(host, width))
+        Ok(self.read_from(Seg::Ss, self.flat_stack(), Operand::Stack(offset), width, How::Read).0)
     }
     fn store_stack(&mut self, offset: V, width: Width, value: V) -> Result<(), Fault> {
-        let key = self.stack_key(offset);
-        self.store_to(Seg::Ss, self.flat_stack(), offset, key, width, value);
+        self.store_to(Seg::Ss, self.flat_stack(), Operand::Stack(offset), width, value);
         Ok(())
     }
     fn flags(&mut self, of: FlagsOf, width: Width, a: V, b: V, r: V) {
@@ -1858,9 +2225,13 @@ impl Micro for Emitter<'_> {
         if matches!(of, FlagsOf::Inc | FlagsOf::Dec) {
             match self.path.flags {
                 _ if self.live & CARRY == 0 => cf = Some(V::C(0)),
-                Flags::Memory => carry_stays = true,
                 Flags::Values(rec) if rec.carry_stays && rec.cf.is_none() => carry_stays = true,
-                _ => cf = Some(self.carry()),
+                Flags::Values(_) => cf = Some(self.carry()),
+                Flags::Memory { carry: true } | Flags::Named { carry: true } => carry_stays = true,
+                _ => {
+                    self.settle();
+                    carry_stays = true;
+                }
             }
         }
         self.path.left = None;
@@ -1872,14 +2243,16 @@ impl Micro for Emitter<'_> {
             V::C(_) => self.flags(of, width, a, b, r),
             _ if self.live == 0 => {}
             _ => {
-                self.flush_flags();
+                self.flush_flags(false);
                 let rec = Record { of, width, a, b, r, cf: None, over: None, carry_stays: false, float: None };
-                self.when(cond, |e| e.store_record(&rec));
+                self.when(cond, |e| e.store_flags(&rec));
+                self.path.left = None;
+                self.path.flags = Flags::Memory { carry: false };
             }
         }
     }
     fn cond(&mut self, cond: Cond) -> V {
-        self.settle_variables();
+        self.settle_named();
         match self.path.flags {
             Flags::Values(rec) => self.cond_of(&rec, cond),
             _ => match cond {
@@ -1896,7 +2269,7 @@ impl Micro for Emitter<'_> {
         }
     }
     fn status(&mut self) -> V {
-        self.settle_variables();
+        self.settle_named();
         match self.path.flags {
             Flags::Values(rec) => self.status_of(&rec),
             _ => {
@@ -1907,7 +2280,7 @@ impl Micro for Emitter<'_> {
     }
     fn set_carry(&mut self, cf: V) {
         let cf = V::B(self.bit(cf));
-        self.settle_variables();
+        self.settle_in_full();
         match self.path.flags {
             Flags::Values(mut rec) => {
                 if rec.of == FlagsOf::Shl && rec.over.is_none() {
@@ -1933,7 +2306,7 @@ impl Micro for Emitter<'_> {
         }
     }
     fn set_carry_overflow_if(&mut self, cond: V, cf: V, of: V) {
-        self.settle_variables();
+        self.settle_named();
         match (cond, self.path.flags) {
             (V::C(0), _) => {}
             (V::C(_), Flags::Values(mut rec)) => {
@@ -1945,7 +2318,8 @@ impl Micro for Emitter<'_> {
             }
             _ if self.live == 0 => {}
             _ => {
-                self.flush_flags();
+                self.flush_flags(false);
+                self.settle_in_full();
                 self.when(cond, |e| {
                     let (cf, of) = (e.bit(cf), e.bit(of));
                     e.store_at(cf, e.cpu, Self::lazy(offset_of!(LazyFlags, cf)));

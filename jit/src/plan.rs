@@ -1,8 +1,8 @@
 //! How the blocks of a region hang together, worked out before code is made of them.
 
-use crate::region::{Block, Edge, Region};
+use crate::region::{Block, Edge, Region, Step};
 use crate::sse;
-use crate::survey::ALL;
+use crate::survey::{ALL, CARRY};
 use cpu::insn::Rep;
 use cpu::semantics::Opcode;
 
@@ -12,7 +12,8 @@ pub(crate) struct Plan {
     pub(crate) reached: Vec<bool>,
     /// One way leads to it, from a block before it: it goes on with what is known there.
     pub(crate) single: Vec<bool>,
-    /// What the dearest way costs from its beginning to where the budget is looked at next.
+    /// What the dearest way costs from its beginning to where the quick translator's code looks at the budget next.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for the quick translator"))]
     pub(crate) reach: Vec<i64>,
     /// Ways to it that are still to be made.
     pub(crate) ways: Vec<usize>,
@@ -21,6 +22,22 @@ pub(crate) struct Plan {
     /// Where nothing is computed with the flags with which it begins: no more is done with them than to
     /// complete the state where an instruction is left.
     pub(crate) replaced: Vec<Option<Replaced>>,
+    /// The code generator looks at the budget on each way to it: a loop begins, the way may be the first, or the last
+    /// block may have used up more than was known. Ways to other blocks lead forwards.
+    pub(crate) checked: Vec<bool>,
+    /// What the dearest way costs from its beginning to such a place, ways that meet included.
+    pub(crate) far: Vec<i64>,
+}
+
+/// What of the flags must be where it can be found at the beginning of a block that several ways lead to.
+#[derive(Clone, Copy)]
+pub(crate) enum Need {
+    /// Nothing: they are replaced before anybody can see them.
+    No,
+    /// No more than is needed to complete the state where an instruction is left.
+    Name(Replaced),
+    /// All of them. With `carry`, CF is wanted by itself.
+    All { carry: bool },
 }
 
 /// The flags with which a block begins are replaced before anything is computed with them.
@@ -29,7 +46,6 @@ pub(crate) struct Replaced {
     /// All but the carry: by INC or DEC, which keep it.
     pub(crate) keeps_carry: bool,
     /// General-purpose registers that are written before that.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for the quick translator"))]
     pub(crate) written: u32,
 }
 
@@ -120,10 +136,29 @@ impl Plan {
             }
         }
         let replaced = blocks.iter().map(|b| replaced(b).filter(|_| b.live != 0)).collect();
-        Plan { reached, single, reach, ways, live, replaced }
+        let consumes = |n: usize| blocks[n].steps.iter().any(|s| s.insn.rep != Rep::No);
+        let mut checked: Vec<bool> = blocks.iter().map(|b| b.is_entry).collect();
+        for n in (0..blocks.len()).filter(|&n| reached[n]) {
+            for to in successors(n) {
+                checked[to] |= to <= n || consumes(n);
+            }
+        }
+        let mut far = vec![0; blocks.len()];
+        for n in (0..blocks.len()).rev() {
+            let on = successors(n).filter(|&to| !checked[to]).map(|to| far[to]).max();
+            far[n] = blocks[n].steps.len() as i64 + on.unwrap_or(0);
+        }
+        Plan { reached, single, reach, ways, live, replaced, checked, far }
     }
-    /// Whether the flags with which a block begins need not be in memory, none of them.
-    pub(crate) fn is_light(&self, block: usize) -> bool {
-        self.replaced[block].is_some_and(|r| !r.keeps_carry)
+    /// What of the flags `block` needs, which has this number.
+    pub(crate) fn need(&self, number: usize, block: &Block) -> Need {
+        let carry = |step: &Step| step.survey.consumes && step.survey.needs & CARRY != 0;
+        match self.replaced[number] {
+            _ if block.live == 0 => Need::No,
+            Some(replaced) => Need::Name(replaced),
+            None => Need::All {
+                carry: block.steps.iter().find(|s| s.survey.consumes || s.survey.defines != 0).is_some_and(carry),
+            },
+        }
     }
 }

@@ -555,10 +555,9 @@ fn settle(region: &mut Region) {
             let block = &region.blocks[n];
             let mut dirty = block.dirty;
             for step in &block.steps {
-                if step.survey.leaves {
+                if step.insn.op == Opcode::Helper && !sse::is_native(&step.insn) {
                     dirty = 0;
-                }
-                if step.insn.op != Opcode::Helper || sse::is_native(&step.insn) {
+                } else {
                     dirty |= step.survey.written;
                 }
             }

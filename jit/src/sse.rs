@@ -298,7 +298,6 @@ pub(crate) fn emit(e: &mut Emitter<'_>, i: &Insn) {
     if matches!(kind, Kind::Nothing) {
         return;
     }
-    e.flush_registers();
     e.ready(is_arithmetic(kind));
     e.vector_instruction(i, kind);
 }
@@ -394,14 +393,14 @@ impl Emitter<'_> {
     /// Where the memory operand is. With `aligned`, an address that is not a multiple of 16 is
     /// one for the interpreter.
     fn place(&mut self, i: &Insn, size: u64, how: How, aligned: bool, value: Option<Value>) -> Host {
-        let (offset, key) = (self.address(&i.mem), self.key(&i.mem));
         if aligned {
+            let offset = self.address(&i.mem);
             let low = self.and(offset, V::C(15));
             let ok = self.compare(IntCC::Equal, Width::Dword, low, V::C(0));
             let ok = self.bit(ok);
             self.require(ok);
         }
-        self.host(i.mem.seg, i.mem.flat, offset, key, size, how, value)
+        self.host(&i.mem, size, how, value)
     }
     fn fetch(&mut self, host: Host, ty: Type) -> Value {
         self.b.ins().load(ty, guest(), host.at, host.disp)

@@ -100,7 +100,7 @@ const MAX_CELLS: usize = 1 << 16;
 /// addresses of quick code for quick code.
 const MAX_NUMBER: u64 = 0xffff;
 /// How many times hotter code must be that is for the code generator, and how hot is enough.
-const PATIENCE: u32 = 64;
+const PATIENCE: u32 = if cfg!(target_arch = "x86_64") { 64 } else { 8 };
 const HOT: u32 = 16_000;
 
 enum Work {
