@@ -1,11 +1,12 @@
 //! From regions to code in memory: the part that may run on a thread of its own.
 
-use crate::context::Op;
+use crate::context::{Op, Pool};
 use crate::dump::DumpSettings;
 use crate::emit::{Emitter, tail_signature};
 use crate::memory::{Arena, SEGMENT, Segment, Writing};
 use crate::region::Region;
 use cpu::core::Env;
+use cpu::state::CpuState;
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{AbiParam, InstBuilder, MemFlagsData, Signature};
@@ -26,6 +27,8 @@ pub(crate) struct Unit {
     pub(crate) slots: Vec<usize>,
     /// Addresses of the validity words of its pages.
     pub(crate) cells: Vec<usize>,
+    /// Numbers that kinds of flags refer to.
+    pub(crate) pool: Pool,
 }
 
 /// Code that is ready.
@@ -150,6 +153,9 @@ impl Compiler {
             b.append_block_params_for_function_params(block);
             b.switch_to_block(block);
             let p = b.block_params(block).to_vec();
+            let ip = b.ins().load(I64, MemFlagsData::trusted(), p[2], crate::context::SLOT_IP as i32);
+            b.ins().store(MemFlagsData::trusted(), ip, p[1], offset_of!(CpuState, rip) as i32);
+            b.ins().store(MemFlagsData::trusted(), p[2], p[0], crate::context::EXIT as i32);
             let env = b.ins().load(I64, MemFlagsData::trusted(), p[0], crate::context::ENV as i32);
             let at = offset_of!(Env<'static>, remaining) as i32;
             b.ins().store(MemFlagsData::trusted(), p[3], env, at);
@@ -174,6 +180,7 @@ impl Compiler {
             &unit.ops,
             &unit.slots,
             &unit.cells,
+            &unit.pool,
             self.isa.frontend_config(),
         );
         self.context.set_disasm(self.dump.is_some());

@@ -11,6 +11,7 @@ use cpu::memory::HostPage;
 use cpu::semantics::Opcode;
 use cpu::state::{CpuState, Seg, Width, cr0, cr4, gpr};
 use cpu::tlb::ENGINE_WORDS;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Byte offsets of the words.
 pub(crate) const ENV: usize = 0;
@@ -45,6 +46,10 @@ pub(crate) const FLAG_A: usize = 152;
 pub(crate) const FLAG_B: usize = 160;
 /// A function that does so at once.
 pub(crate) const RECORD: usize = 168;
+/// The pool that the kind refers to.
+pub(crate) const FLAG_POOL: usize = JUMP_TABLE - 8;
+/// Numbers that kinds of flags refer to.
+pub(crate) type Pool = [AtomicU32; 8];
 /// The state of the engine's upper tier, and of its lower one between instructions.
 pub(crate) const UPPER: usize = 496;
 pub(crate) const BOUNDARY: usize = 488;
@@ -80,7 +85,7 @@ pub(crate) struct Cell {
 pub(crate) struct Slot {
     /// Where to go on.
     pub(crate) code: u64,
-    /// With which number of an entry.
+    /// With which number of an entry; where it leads nowhere yet, its own address.
     pub(crate) number: u64,
     /// The validity word of the target's page.
     pub(crate) cell: u64,
@@ -97,6 +102,8 @@ pub(crate) const SLOT_QUICK: usize = std::mem::offset_of!(Slot, quick);
 pub(crate) const SLOT_CODE: usize = 0;
 pub(crate) const SLOT_NUMBER: usize = 8;
 pub(crate) const SLOT_CELL: usize = 16;
+pub(crate) const SLOT_IP: usize = 24;
+const _: () = assert!(std::mem::offset_of!(Slot, ip) == SLOT_IP);
 
 /// How native code returns: the engine goes on at `rip`.
 pub(crate) const INDIRECT: u64 = 0;
@@ -269,12 +276,14 @@ unsafe extern "C" fn record(words: *mut Words, _none: u64) {
     unsafe {
         let kind = std::mem::take(&mut (*words).flag_kind);
         let cpu = &mut *(*words).cpu;
+        let pool = *words.cast::<*const Pool>().add(FLAG_POOL / 8);
         let gpr = |index: u32| cpu.gpr.read((index & 7) as u8, Width::Dword);
         let Some((of, width)) = flags::operation(kind) else { return };
         let x = if kind & flags::X_IN_REGISTER != 0 { gpr(kind >> flags::X) } else { u64::from((*words).flag_a) };
         let y = match kind >> flags::Y_HOW & 3 {
             flags::Y_IN_REGISTER => gpr(kind >> flags::Y),
             flags::Y_NUMBER => flags::number(kind),
+            flags::Y_IN_POOL => u64::from((*pool)[(kind >> flags::Y & 7) as usize].load(Ordering::Relaxed)),
             _ => u64::from((*words).flag_b),
         };
         let (mask, bits) = (width.mask(), (y & 63) as u32);
@@ -311,7 +320,8 @@ pub(crate) mod flags {
     pub(crate) const Y_HOW: u32 = 10;
     pub(crate) const Y_IN_REGISTER: u32 = 1;
     pub(crate) const Y_NUMBER: u32 = 2;
-    /// Where the number of its register is, or the number itself.
+    pub(crate) const Y_IN_POOL: u32 = 3;
+    /// Where the number of its register is, or the number itself, or its place in the pool.
     pub(crate) const Y: u32 = 12;
 
     /// The kind without its operands; `None`: there is none.

@@ -1,6 +1,6 @@
 //! A region as Cranelift IR: the instance of [`Micro`] whose values are names of values to come.
 
-use crate::context::{self as cx, Op, flags as kinds};
+use crate::context::{self as cx, Op, Pool, flags as kinds};
 use crate::plan::{Need, Plan, Replaced};
 use crate::region::{Edge, Region};
 use crate::sse::{self, Vectors};
@@ -10,7 +10,7 @@ use cpu::flags::{Cond, FlagsOf, LazyFlags, bits};
 use cpu::insn::{Address, Insn, Mnemonic, OperandKind, Rep};
 use cpu::memory::PAGE;
 use cpu::micro::Micro;
-use cpu::semantics;
+use cpu::semantics::{self, Opcode};
 use cpu::state::{CpuState, Mode, Seg, Segment, Width, gpr};
 use cpu::tlb::Tables;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
@@ -22,6 +22,7 @@ use cranelift_codegen::isa::{CallConv, TargetFrontendConfig};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext, Variable};
 use std::collections::HashMap;
 use std::mem::offset_of;
+use std::sync::atomic::Ordering;
 
 /// A value: a constant, or what an instruction will have computed. Values are zero-extended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +146,48 @@ enum End {
     Jump(V),
 }
 
+/// Most constants that are in registers for a whole region.
+const MAX_CONSTANTS: usize = 4;
+
+/// Numbers in the loops of a region that a host with instructions of 32 bits needs two for, the most frequent first.
+fn loop_constants(region: &Region) -> Vec<u32> {
+    if !cfg!(target_arch = "aarch64") {
+        return Vec::new();
+    }
+    let blocks = &region.blocks;
+    let mut in_loop = vec![false; blocks.len()];
+    for (n, block) in blocks.iter().enumerate() {
+        for edge in [block.taken, block.fall] {
+            if let Edge::Block(to) = edge
+                && to <= n
+            {
+                in_loop[to..=n].fill(true);
+            }
+        }
+    }
+    let is_long = |c: u32| {
+        let is_short = |c: u32| c < 0x1_0000 || c & 0xffff == 0;
+        !is_short(c) && !is_short(!c)
+    };
+    let mut uses: Vec<(u32, usize)> = Vec::new();
+    for step in blocks.iter().zip(in_loop).filter(|(_, is)| *is).flat_map(|(block, _)| &block.steps) {
+        let i = &step.insn;
+        let jumps = matches!(i.op, Opcode::Jcc | Opcode::JmpNear | Opcode::CallNear | Opcode::Helper);
+        let has_imm = !jumps && i.ops.iter().any(|o| o.kind == OperandKind::Imm) && i.width == Width::Dword;
+        let has_disp = i.mem.base != gpr::NONE || i.mem.index != gpr::NONE;
+        for (is, c) in [(has_imm, i.imm as u32), (has_disp, i.mem.disp as u32)] {
+            if is && is_long(c) {
+                match uses.iter_mut().find(|(known, _)| *known == c) {
+                    Some((_, times)) => *times += 1,
+                    None => uses.push((c, 1)),
+                }
+            }
+        }
+    }
+    uses.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
+    uses.into_iter().take(MAX_CONSTANTS).map(|(c, _)| c).collect()
+}
+
 /// How SysV and tail calls look.
 pub(crate) fn tail_signature() -> Signature {
     let mut s = Signature::new(CallConv::Tail);
@@ -173,6 +216,9 @@ pub(crate) struct Emitter<'a> {
     slots: &'a [usize],
     /// Addresses of the validity words of the region's pages.
     cells: &'a [usize],
+    /// Numbers that kinds of flags refer to, and those that are there.
+    pool: &'a Pool,
+    pooled: Vec<u32>,
     pub(crate) ctx: Value,
     pub(crate) cpu: Value,
     regs: [Variable; 8],
@@ -187,6 +233,8 @@ pub(crate) struct Emitter<'a> {
     /// With what a block of one predecessor begins.
     inherited: Vec<Option<Path>>,
     emitted: Vec<bool>,
+    /// Numbers that loops need and no instruction of the host holds.
+    constants: HashMap<u32, Value>,
     /// Values that are others plus a constant.
     derived: HashMap<Value, (Value, u32)>,
     /// Which of the block's accesses comes next.
@@ -213,6 +261,7 @@ impl<'a> Emitter<'a> {
         ops: &'a [Vec<Op>],
         slots: &'a [usize],
         cells: &'a [usize],
+        pool: &'a Pool,
         target: TargetFrontendConfig,
     ) {
         func.signature = tail_signature();
@@ -251,6 +300,8 @@ impl<'a> Emitter<'a> {
             ops,
             slots,
             cells,
+            pool,
+            pooled: Vec::new(),
             ctx,
             cpu,
             regs,
@@ -262,6 +313,7 @@ impl<'a> Emitter<'a> {
             inherited: vec![None; blocks.len()],
             emitted: vec![false; blocks.len()],
             blocks,
+            constants: HashMap::new(),
             derived: HashMap::new(),
             access_number: 0,
             block_number: 0,
@@ -282,6 +334,10 @@ impl<'a> Emitter<'a> {
         }
         e.b.def_var(rem, rem_in);
         e.find_tables();
+        for c in loop_constants(region) {
+            let v = e.iconst(I32, u64::from(c));
+            e.constants.insert(c, v);
+        }
         e.dispatch(number);
         for n in 0..region.blocks.len() {
             if e.plan.reached[n] {
@@ -354,6 +410,11 @@ impl<'a> Emitter<'a> {
         };
         self.b.ins().iconst(ty, value)
     }
+    /// The same value, for a call out of the way: what wants arguments in certain registers must not move the value where
+    /// it is used otherwise.
+    fn copy(&mut self, v: Value) -> Value {
+        self.b.ins().iadd_imm_s(v, 0)
+    }
     pub(crate) fn load64(&mut self, base: Value, offset: usize) -> Value {
         self.b.ins().load(I64, trusted(), base, offset as i32)
     }
@@ -363,7 +424,10 @@ impl<'a> Emitter<'a> {
     /// In 32 bits.
     pub(crate) fn w(&mut self, v: V) -> Value {
         match v {
-            V::C(c) => self.iconst(I32, c),
+            V::C(c) => match self.constants.get(&(c as u32)) {
+                Some(&v) => v,
+                None => self.iconst(I32, c),
+            },
             V::W(v) => v,
             V::Q(v) => self.b.ins().ireduce(I32, v),
             V::B(v) => self.b.ins().uextend(I32, v),
@@ -623,7 +687,7 @@ impl<'a> Emitter<'a> {
                             _ => self.store_operand(x, cx::FLAG_A),
                         }
                         let small = match y {
-                            Some(V::C(c)) => kinds::small(c as u32),
+                            Some(V::C(c)) => kinds::small(c as u32).or_else(|| self.pooled(c as u32)),
                             Some(y) => self
                                 .register_of(y, clobbered)
                                 .map(|n| kinds::Y_IN_REGISTER << kinds::Y_HOW | n << kinds::Y),
@@ -644,6 +708,19 @@ impl<'a> Emitter<'a> {
         let kind = self.iconst(I32, u64::from(kind));
         self.b.def_var(self.kind, kind);
     }
+    /// A number as part of a kind, by its place in the region's pool.
+    fn pooled(&mut self, number: u32) -> Option<u32> {
+        let known = self.pooled.iter().position(|n| *n == number);
+        let at = match known {
+            Some(at) => at,
+            None => {
+                self.pool.get(self.pooled.len())?.store(number, Ordering::Relaxed);
+                self.pooled.push(number);
+                self.pooled.len() - 1
+            }
+        };
+        Some(kinds::Y_IN_POOL << kinds::Y_HOW | (at as u32) << kinds::Y)
+    }
     /// CF to where INC and DEC leave it.
     fn store_carry(&mut self, rec: &Record) {
         if !rec.carry_stays {
@@ -654,6 +731,8 @@ impl<'a> Emitter<'a> {
     }
     /// Flags that have a name to the words, for the engine that is about to go on.
     fn store_named(&mut self, kind: Value) {
+        let pool = self.iconst(I64, std::ptr::from_ref(self.pool) as u64);
+        self.store_at(pool, self.ctx, cx::FLAG_POOL);
         let old = self.b.ins().load(I32, trusted(), self.ctx, cx::FLAG_KIND as i32);
         let kind = self.b.ins().select(kind, kind, old);
         self.store_at(kind, self.ctx, cx::FLAG_KIND);
@@ -830,9 +909,7 @@ impl<'a> Emitter<'a> {
     fn exit(&mut self, moment: &Moment, exit: usize, from_page: u64) {
         self.complete(moment);
         let target = self.region.exits[exit];
-        self.set_rip(target);
         let slot = self.iconst(I64, self.slots[exit] as u64);
-        self.store_at(slot, self.ctx, cx::EXIT);
         let (ctx, cpu) = (self.ctx, self.cpu);
         let page = (target.wrapping_add(self.region.place.base) & 0xffff_ffff) >> 12;
         if page != from_page {
@@ -844,11 +921,14 @@ impl<'a> Emitter<'a> {
             let (follow, stop) = (self.b.create_block(), self.b.create_block());
             self.b.ins().brif(ok, follow, &[], stop, &[]);
             self.open_cold(stop);
+            self.set_rip(target);
+            self.store_at(slot, self.ctx, cx::EXIT);
             self.store_at(cell, self.ctx, cx::UNSURE);
             self.set_remaining(-self.path.debt);
             self.finish(cx::INDIRECT);
             self.open(follow);
         }
+        // Where it leads nowhere yet, RIP follows from it.
         let code = self.load64(slot, cx::SLOT_CODE);
         let number = self.load64(slot, cx::SLOT_NUMBER);
         let rem = self.remaining();
@@ -1110,7 +1190,7 @@ impl<'a> Emitter<'a> {
         let rem = self.remaining();
         let f = self.load64(self.ctx, cx::HELPER);
         let op = self.iconst(I64, std::ptr::from_ref(op) as u64);
-        let ctx = self.ctx;
+        let (ctx, rem) = (self.copy(self.ctx), self.copy(rem));
         let call = self.b.ins().call_indirect(self.helper, f, &[ctx, op, rem]);
         let left = self.b.inst_results(call)[0];
         let (go, stop) = (self.b.create_block(), self.b.create_block());
@@ -1169,7 +1249,7 @@ impl<'a> Emitter<'a> {
         let rem = self.remaining();
         let f = self.load64(self.ctx, cx::HELPER);
         let op = self.iconst(I64, std::ptr::from_ref(op) as u64);
-        let ctx = self.ctx;
+        let (ctx, rem) = (self.copy(self.ctx), self.copy(rem));
         let call = self.b.ins().call_indirect(self.helper, f, &[ctx, op, rem]);
         let left = self.b.inst_results(call)[0];
         let (go, stop) = (self.b.create_block(), self.b.create_block());
@@ -1216,7 +1296,7 @@ impl<'a> Emitter<'a> {
     pub(crate) fn call_simple(&mut self, function: usize, argument: u64) -> Value {
         let f = self.load64(self.ctx, function);
         let argument = self.iconst(I64, argument);
-        let ctx = self.ctx;
+        let ctx = self.copy(self.ctx);
         self.b.ins().call_indirect(self.simple, f, &[ctx, argument]);
         self.load64(self.ctx, cx::HOST)
     }
@@ -1591,7 +1671,7 @@ impl<'a> Emitter<'a> {
         let rem = self.remaining();
         let info = self.iconst(I64, seg as u64 | size << 8);
         let f = self.load64(self.ctx, function);
-        let ctx = self.ctx;
+        let (ctx, offset, rem, value) = (self.copy(self.ctx), self.copy(offset), self.copy(rem), self.copy(value));
         self.b.ins().call_indirect(self.access, f, &[ctx, offset, info, rem, value]);
         self.load64(self.ctx, cx::HOST)
     }
@@ -1924,7 +2004,10 @@ impl Micro for Emitter<'_> {
             (V::C(a), V::C(b)) => V::C(a.wrapping_add(b) & width.mask()),
             (V::C(0), v) | (v, V::C(0)) => v,
             (V::W(a), V::C(c)) | (V::C(c), V::W(a)) if width == Width::Dword => {
-                let v = self.b.ins().iadd_imm_s(a, i64::from(c as i32));
+                let v = match self.constants.get(&(c as u32)) {
+                    Some(&c) => self.b.ins().iadd(a, c),
+                    None => self.b.ins().iadd_imm_s(a, i64::from(c as i32)),
+                };
                 let (root, offset) = self.root(a);
                 self.derived.insert(v, (root, offset.wrapping_add(c as u32)));
                 V::W(v)

@@ -541,6 +541,7 @@ impl Upper {
             if let Some(from) = self.regions.get_mut(region) {
                 let slot = &mut from.slots[*exit as usize];
                 slot.code = self.glue.unlinked as u64;
+                slot.number = std::ptr::from_ref(slot) as u64;
                 slot.quick = stubs::link();
             }
         }
@@ -552,7 +553,11 @@ impl Upper {
         let cell = self.cell(u64::MAX, page, user) as u64;
         let (code, quick) = (self.glue.unlinked as u64, stubs::link());
         let slot = |(n, ip)| Slot { code, number: 0, cell, ip, region: id, exit: n as u32, quick };
-        targets.enumerate().map(slot).collect()
+        let mut slots: Box<[Slot]> = targets.enumerate().map(slot).collect();
+        for slot in &mut slots {
+            slot.number = std::ptr::from_ref(slot) as u64;
+        }
+        slots
     }
     /// Watches the bytes of a region.
     fn mark(&mut self, id: u32, bytes: &[(HostPage, u16, u16)], memory: &mut GuestMemory) {
@@ -584,7 +589,7 @@ impl Upper {
         self.mark(id, &region.bytes, memory);
         self.wanted.insert(region.place, id);
         let (place, pages, bytes) = (region.place, region.pages.clone().into(), region.bytes.clone().into());
-        let unit = Arc::new(Unit { region, ops, slots: addresses, cells });
+        let unit = Arc::new(Unit { region, ops, slots: addresses, cells, pool: cx::Pool::default() });
         let (numbers, incoming) = (Vec::new(), Vec::new());
         let state =
             State { place, pages, bytes, unit: Some(unit.clone()), _ops: Box::default(), slots, numbers, incoming };
