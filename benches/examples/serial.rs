@@ -45,7 +45,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut line, mut stop) = (Vec::new(), Stop::Done);
     let mut is_booted = false;
     while matches!(stop, Stop::Done | Stop::Instructions) {
-        if is_booted && line.is_empty() && let Some(file) = wanted.take() {
+        if is_booted
+            && line.is_empty()
+            && let Some(file) = wanted.take()
+        {
             fs::write(file, machine.save())?;
         }
         stop = machine.run_limited(LONG, SLICE);

@@ -48,7 +48,9 @@ fn hosts_with_32_bits_are_refused() {
 
 #[test]
 fn others_are_not_refused() {
-    for target in ["x86_64-unknown-linux-gnu", "aarch64-apple-darwin", "x86_64-pc-windows-msvc", "wasm32-unknown-unknown"] {
+    for target in
+        ["x86_64-unknown-linux-gnu", "aarch64-apple-darwin", "x86_64-pc-windows-msvc", "wasm32-unknown-unknown"]
+    {
         let (done, said) = compile(target);
         assert!(done, "{target}: {said}");
     }
