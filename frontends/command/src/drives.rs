@@ -104,7 +104,7 @@ pub(crate) fn share(text: &Path, snapshot: bool) -> Result<Box<dyn Storage>, Fai
     let fail = |error: ShareError| image_failure(error.into());
     let (disk, left_out): (Box<dyn Storage>, Vec<PathBuf>) = if write && !snapshot {
         let disk = SharedFolder::new(folder).map_err(fail)?;
-        let left_out = disk.left_out().to_vec();
+        let left_out = disk.left_out();
         (Box::new(disk), left_out)
     } else {
         let disk = FatFolder::new(folder).map_err(fail)?;

@@ -408,7 +408,10 @@ fn snapshot(file: &Path, [create, apply, delete]: [Option<String>; 3], backing: 
         image.delete_snapshot(&name).map_err(&fail)?;
     } else {
         for one in image.snapshots().map_err(&fail)? {
-            println!("{}\t{}\t{} bytes\t{} s since 1970", one.id, one.name, one.disk_size, one.seconds);
+            let at = beigebox::DateTime::from_unix(one.seconds.into());
+            let (day, time) = ((at.year, at.month, at.day), (at.hour, at.minute, at.second));
+            print!("{}\t{}\t{} bytes\t", one.id, one.name, one.disk_size);
+            println!("{:04}-{:02}-{:02} {:02}:{:02}:{:02} UTC", day.0, day.1, day.2, time.0, time.1, time.2);
         }
     }
     Ok(code::PASS)

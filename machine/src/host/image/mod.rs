@@ -173,10 +173,13 @@ pub enum ImageError {
         problem: String,
     },
     /// Another process has it.
-    #[error("{}: another machine is using this image; stop it, or open the image with `--snapshot`", path.display())]
+    #[error("{}: another machine {}", path.display(),
+        if *is_written { "writes this image; stop it first" } else { "reads this image; stop it, or open the image with `--snapshot`" })]
     Locked {
         /// The file.
         path: PathBuf,
+        /// Whether the other one writes it; it can be read otherwise.
+        is_written: bool,
     },
     /// The format cannot be used like this, or the image is damaged.
     #[error("{}: {format} image: {problem}", path.display())]
@@ -348,7 +351,10 @@ fn open_file(path: &Path, write: bool, cache: Cache) -> Result<FileBacking, Imag
 fn lock(file: &File, path: &Path, write: bool) -> Result<(), ImageError> {
     match if write { file.try_lock() } else { file.try_lock_shared() } {
         Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => Err(ImageError::Locked { path: path.to_owned() }),
+        Err(TryLockError::WouldBlock) => {
+            let is_written = !write || matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+            Err(ImageError::Locked { path: path.to_owned(), is_written })
+        }
         // File systems without locks: nothing to protect with.
         Err(TryLockError::Error(_)) => Ok(()),
     }
@@ -693,8 +699,15 @@ mod tests {
     #[test]
     fn two_writers_are_kept_apart() {
         let image = file(&[0; 1024]);
+        let is_written = |mode| match open_disk(image.path(), mode) {
+            Err(ImageError::Locked { is_written, .. }) => Some(is_written),
+            _ => None,
+        };
         let first = open_disk(image.path(), Mode::Write).unwrap();
-        assert!(matches!(open_disk(image.path(), Mode::Write), Err(ImageError::Locked { .. })));
+        assert_eq!((is_written(Mode::Write), is_written(Mode::Snapshot)), (Some(true), Some(true)));
+        drop(first);
+        let first = open_disk(image.path(), Mode::Snapshot).unwrap();
+        assert_eq!((is_written(Mode::Write), is_written(Mode::ReadOnly)), (Some(false), None));
         drop(first);
         assert!(open_disk(image.path(), Mode::Write).is_ok());
     }

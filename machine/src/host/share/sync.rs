@@ -1,9 +1,11 @@
 //! A shared folder that the guest writes: what changes in the file system changes in the folder.
 //!
-//! The disk is looked at when the guest flushes it, and at the end. Files that have changed are
-//! written anew beside the old ones and take their names then, so that each is whole at any time.
+//! The disk is looked at when the guest flushes it, when it has not written for a second of the host's
+//! time (Linux flushes a FAT disk for `fsync`, not for `sync`), and at the end. Files that have changed
+//! are written anew beside the old ones and take their names then, so that each is whole at any time.
 //! What disappears from the disk is removed at the second look that misses it (a file may be about to
-//! be renamed), or at the end. The guest's folders are not believed: names that would lead
+//! be renamed), after a few seconds without a write, or at the end. None of this changes what the guest
+//! reads. The guest's folders are not believed: names that would lead
 //! elsewhere, loops and clusters that do not exist are passed over, and nothing is written or
 //! removed in the host's folder that was not shared with the guest or made by it.
 
@@ -14,15 +16,37 @@ use devices::storage::{Storage, StorageError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// Most files and folders that one look finds.
 const MOST: usize = 131_072;
 /// Longest folder, in entries.
 const LONGEST: usize = 65_536;
+/// Without a write for so long, the disk is looked at.
+const QUIET: Duration = Duration::from_secs(1);
+/// And for so long, what is missing counts as removed.
+const SETTLED: Duration = Duration::from_secs(4);
+/// Between two thoughts about that.
+const TICK: Duration = Duration::from_millis(500);
 
 /// A folder of the host as a disk that the guest writes.
 pub struct SharedFolder {
+    mirror: Arc<Mutex<Mirror>>,
+    /// From the first write on.
+    watch: Option<Watch>,
+}
+
+/// The thread that waits for the guest to have done with writing.
+struct Watch {
+    end: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// The disk, and how far the folder follows it.
+struct Mirror {
     view: Overlay<FatFolder>,
     geometry: Geometry,
     root: PathBuf,
@@ -33,6 +57,9 @@ pub struct SharedFolder {
     is_touched: bool,
     /// What the last look missed.
     missed: BTreeSet<PathBuf>,
+    written: Instant,
+    /// A look of the watch has failed; it waits for the next write.
+    gives_up: bool,
 }
 
 /// A file or folder on the disk.
@@ -51,7 +78,7 @@ impl SharedFolder {
     /// It cannot be read, or holds too much.
     pub fn new(root: &Path) -> Result<SharedFolder, ShareError> {
         let disk = FatFolder::new(root)?;
-        Ok(SharedFolder {
+        let mirror = Mirror {
             geometry: disk.geometry,
             root: disk.root(),
             known: disk.known().clone(),
@@ -59,19 +86,48 @@ impl SharedFolder {
             dirty: BTreeSet::new(),
             is_touched: false,
             missed: BTreeSet::new(),
-        })
+            written: Instant::now(),
+            gives_up: false,
+        };
+        Ok(SharedFolder { mirror: Arc::new(Mutex::new(mirror)), watch: None })
     }
     /// What is in the folder and not on the disk, because of its name or its size.
     #[must_use]
-    pub fn left_out(&self) -> &[PathBuf] {
-        self.view.base().left_out()
+    pub fn left_out(&self) -> Vec<PathBuf> {
+        self.lock().view.base().left_out().to_vec()
     }
 
     #[cfg(test)]
     pub(super) fn geometry(&self) -> Geometry {
-        self.geometry
+        self.lock().geometry
     }
 
+    fn lock(&self) -> MutexGuard<'_, Mirror> {
+        self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Begins to wait for quiet. Without a thread, flushes and the end are what there is.
+    fn watch(&mut self) {
+        let (end, ended) = mpsc::channel();
+        let mirror = self.mirror.clone();
+        let waits = move || {
+            while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                mirror.lock().unwrap_or_else(PoisonError::into_inner).rest();
+            }
+        };
+        let thread = std::thread::Builder::new().name("share".into()).spawn(waits);
+        self.watch = thread.ok().map(|thread| Watch { end, thread });
+    }
+}
+
+impl Mirror {
+    /// Looks at the disk when the guest has done with writing.
+    fn rest(&mut self) {
+        let quiet = self.written.elapsed();
+        let last = quiet >= SETTLED && !self.is_touched;
+        if quiet >= QUIET && !self.gives_up {
+            self.gives_up = self.look(last).is_err();
+        }
+    }
     /// Brings the host's folder up to date. What cannot be read now is left for the next time.
     fn look(&mut self, last: bool) -> io::Result<()> {
         if !self.is_touched && (!last || self.missed.is_empty()) {
@@ -396,13 +452,7 @@ fn unix_time(date: u16, time: u16) -> u64 {
     days.saturating_sub(719_469) * 86_400 + seconds
 }
 
-impl Storage for SharedFolder {
-    fn len(&self) -> u64 {
-        self.view.len()
-    }
-    fn read_only(&self) -> bool {
-        false
-    }
+impl Mirror {
     fn read(&mut self, offset: u64, buf: &mut [u8]) -> Result<(), StorageError> {
         self.view.read(offset, buf)
     }
@@ -411,17 +461,41 @@ impl Storage for SharedFolder {
         if !data.is_empty() {
             self.dirty.extend(self.geometry.clusters_of(offset, data.len()));
             self.is_touched = true;
+            self.gives_up = false;
+            self.written = Instant::now();
         }
         Ok(())
     }
+}
+
+impl Storage for SharedFolder {
+    fn len(&self) -> u64 {
+        self.lock().view.len()
+    }
+    fn read_only(&self) -> bool {
+        false
+    }
+    fn read(&mut self, offset: u64, buf: &mut [u8]) -> Result<(), StorageError> {
+        self.lock().read(offset, buf)
+    }
+    fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), StorageError> {
+        if self.watch.is_none() {
+            self.watch();
+        }
+        self.lock().write(offset, data)
+    }
     fn flush(&mut self) -> Result<(), StorageError> {
-        self.look(false).map_err(|_| StorageError::Host)
+        self.lock().look(false).map_err(|_| StorageError::Host)
     }
 }
 
 impl Drop for SharedFolder {
     fn drop(&mut self) {
+        if let Some(Watch { end, thread }) = self.watch.take() {
+            drop(end);
+            let _ = thread.join();
+        }
         // Nobody is left to be told.
-        let _ = self.look(true);
+        let _ = self.lock().look(true);
     }
 }

@@ -125,6 +125,29 @@ fn what_the_guest_writes_reaches_the_folder() {
     assert_eq!(std::fs::read_dir(at("sub folder")).unwrap().count(), 42);
 }
 
+/// A guest that writes and does not flush finds its files on the host a little later all the same.
+#[test]
+fn a_quiet_disk_is_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("OLD"), "old").unwrap();
+    let mut disk = SharedFolder::new(folder.path()).unwrap();
+    let (root, _) = disk.geometry().root().unwrap();
+    let mut bytes = vec![0; 4096];
+    disk.read(root, &mut bytes).unwrap();
+    let entry = bytes.chunks_exact_mut(32).find(|entry| entry.starts_with(b"OLD ")).unwrap();
+    entry[..3].copy_from_slice(b"NEW");
+    disk.write(root, &bytes).unwrap();
+    let start = std::time::Instant::now();
+    while !at("NEW").exists() || at("OLD").exists() {
+        assert!(start.elapsed().as_secs() < 60);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(std::fs::read(at("NEW")).unwrap(), b"old");
+    drop(disk);
+    assert_eq!(std::fs::read(at("NEW")).unwrap(), b"old");
+}
+
 /// A guest that writes nonsense into tables and folders can neither leave the folder nor stop us.
 #[test]
 fn nonsense_stays_inside() {

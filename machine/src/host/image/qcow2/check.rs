@@ -249,13 +249,14 @@ impl Qcow2 {
             blocks = indices.len() as u64;
             let last = indices.last().copied().unwrap_or(0);
             clusters = ((last + 1) * 8).div_ceil(cluster);
+            // Bounds the work as well: a place far behind the end of the file is enough to come here.
+            if clusters > header::LARGEST_REFTABLE.max(cluster) >> bits {
+                return Err(FormatError::Unsupported("the file is too large for its refcounts".into()));
+            }
             indices.extend((end / per_block)..=(end + blocks + clusters) / per_block);
             if (blocks, clusters) == before {
                 break;
             }
-        }
-        if clusters << bits > header::LARGEST_REFTABLE.max(cluster) {
-            return Err(FormatError::Unsupported("the file is too large for its refcounts".into()));
         }
         for number in end..end + blocks + clusters {
             counts.insert(number, 1);

@@ -86,7 +86,13 @@ impl Qcow2 {
         let at = all.iter().position(|one| one.name == name).or_else(|| all.iter().position(|one| one.id == name));
         at.and_then(|at| Some((at, all.get(at)?.clone()))).ok_or_else(|| {
             let names: Vec<&str> = all.iter().map(|one| one.name.as_str()).collect();
-            FormatError::Unsupported(format!("there is no snapshot `{name}`; there are: {}", names.join(", ")))
+            FormatError::Unsupported(format!(
+                "there is no snapshot `{name}`; there {}",
+                match names.as_slice() {
+                    [] => "is none at all".to_owned(),
+                    names => format!("are: {}", names.join(", ")),
+                }
+            ))
         })
     }
 

@@ -465,3 +465,25 @@ fn damage_is_refused_and_untouched() {
         assert!(disk.bytes() == bytes);
     }
 }
+
+/// A cluster of zeros that claims a place far behind the end of the file: refcounts that would reach so
+/// far are refused, not computed.
+#[test]
+fn places_beyond_all_refcounts_are_refused() {
+    for place in [1u64 << 40, 1 << 50, OFFSET & !0xffff] {
+        let disk = create(&CreateQcow2 { cluster_bits: 9, ..CreateQcow2::new(300_000) });
+        let mut image = open(&disk, true);
+        image.write(0, &[1; 4000]).unwrap();
+        let l2 = image.l1[0] & OFFSET;
+        drop(image);
+        let mut bytes = disk.bytes();
+        bytes.write_at(l2, &(COPIED | ZERO | place).to_be_bytes()).unwrap();
+        let disk = Disk::holding(bytes);
+        assert!(open(&disk, true).create_snapshot("one", 0).is_err(), "{place:#x}");
+        let mut none = |_: &BackingName| Ok(None);
+        assert!(Qcow2::open_to_repair(Box::new(disk.clone()), &mut none).unwrap().repair().is_err());
+        let mut sector = [7; 512];
+        open(&disk, false).read(0, &mut sector).unwrap();
+        assert_eq!(sector, [0; 512]);
+    }
+}
