@@ -173,16 +173,7 @@ impl Compiler {
     pub(crate) fn compile(&mut self, id: u32, unit: &Unit) -> Ready {
         let start = Instant::now();
         self.context.clear();
-        Emitter::emit(
-            &mut self.context.func,
-            &mut self.builder,
-            &unit.region,
-            &unit.ops,
-            &unit.slots,
-            &unit.cells,
-            &unit.pool,
-            self.isa.frontend_config(),
-        );
+        Emitter::emit(&mut self.context.func, &mut self.builder, unit, self.isa.frontend_config());
         self.context.set_disasm(self.dump.is_some());
         let text = self.dump.is_some().then(|| self.context.func.display().to_string());
         let (code, bytes) = match self.define() {

@@ -1,5 +1,6 @@
 //! A region as Cranelift IR: the instance of [`Micro`] whose values are names of values to come.
 
+use crate::compile::Unit;
 use crate::context::{self as cx, Op, Pool, flags as kinds};
 use crate::plan::{Need, Plan, Replaced};
 use crate::region::{Edge, Region};
@@ -253,17 +254,14 @@ pub(crate) struct Emitter<'a> {
 }
 
 impl<'a> Emitter<'a> {
-    /// Fills `func` with the code of `region`.
+    /// Fills `func` with the code of `unit`.
     pub(crate) fn emit(
         func: &'a mut Function,
         context: &'a mut FunctionBuilderContext,
-        region: &'a Region,
-        ops: &'a [Vec<Op>],
-        slots: &'a [usize],
-        cells: &'a [usize],
-        pool: &'a Pool,
+        unit: &'a Unit,
         target: TargetFrontendConfig,
     ) {
+        let Unit { region, ops, slots, cells, pool } = unit;
         func.signature = tail_signature();
         let mut b = FunctionBuilder::new(func, context);
         let regs = std::array::from_fn(|_| b.declare_var(I32));
