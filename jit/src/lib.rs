@@ -22,6 +22,7 @@ mod host;
 mod memory;
 mod piece;
 mod plan;
+mod profile;
 #[cfg(target_arch = "x86_64")]
 mod quick;
 #[cfg(not(target_arch = "x86_64"))]
@@ -35,4 +36,5 @@ mod tier;
 pub use cache::{CacheError, CacheSettings};
 pub use compile::StartError;
 pub use dump::DumpSettings;
+pub use profile::{HotRegion, Hottest};
 pub use tier::{Counters, Settings, Translator};

@@ -8,6 +8,7 @@ use crate::dump::DumpSettings;
 use crate::host::fetch_anew;
 use crate::memory::{Arena, SEGMENT};
 use crate::piece::{Piece, Target};
+use crate::profile::{HotRegion, Hottest, Profile};
 use crate::quick::{self, stubs};
 use crate::region::{Page, Region, explore};
 #[cfg(target_arch = "x86_64")]
@@ -46,6 +47,8 @@ pub struct Settings {
     pub dump: Option<DumpSettings>,
     /// Whether `perf` is told what is where, in `/tmp/perf-PID.map`; by default if `BEIGEBOX_PERF_MAP` is set.
     pub perf_map: bool,
+    /// Whether it is noted where native code stands when budgets end, see [`Translator::hottest`].
+    pub profile: bool,
 }
 
 impl Default for Settings {
@@ -60,6 +63,7 @@ impl Default for Settings {
             cache: None,
             dump: dump.map(|folder| DumpSettings { folder: folder.into(), address: None }),
             perf_map: std::env::var_os("BEIGEBOX_PERF_MAP").is_some(),
+            profile: false,
         }
     }
 }
@@ -160,6 +164,8 @@ struct Entry {
 
 struct State {
     place: Place,
+    /// Guest instructions, and bytes of host code.
+    size: (u32, u32),
     pages: Box<[Page]>,
     /// Code bytes: page, offset, length.
     bytes: Box<[(HostPage, u16, u16)]>,
@@ -336,6 +342,10 @@ pub(crate) struct Upper {
     cache_error: Option<CacheError>,
     /// A folder for what is made, for people to look at.
     dump: Option<DumpSettings>,
+    /// Where budgets end.
+    profile: Option<Box<Profile>>,
+    /// The address in native code at which the present one has.
+    short: Option<u64>,
 }
 
 impl Upper {
@@ -424,7 +434,32 @@ impl Upper {
             waiting_bytes: 0,
             cache_error,
             dump: settings.dump.clone(),
+            profile: settings.profile.then(Box::default),
+            short: None,
         })
+    }
+
+    /// Notes where the budget has ended.
+    #[cold]
+    fn sample(&mut self, cpu: &CpuState, memory: &GuestMemory) {
+        let region = self.short.take().and_then(|ip| {
+            let linear = ip & 0xffff_ffff;
+            let (Backing::Ram(page) | Backing::Rom(page)) = memory.backing(mmu::look_up(cpu, memory, linear)?) else {
+                return None;
+            };
+            let offset = (linear % PAGE) as u16;
+            let is_in = |&(p, first, n): &(HostPage, u16, u16)| p == page && offset.wrapping_sub(first) < n;
+            let here = Page { linear: linear / PAGE, page };
+            let region = self.pages.get(&page)?.iter().rev().filter_map(|id| self.regions.get(id)).find(|state| {
+                !state.numbers.is_empty() && state.pages.contains(&here) && state.bytes.iter().any(is_in)
+            })?;
+            let address = region.place.ip.wrapping_add(region.place.base) & 0xffff_ffff;
+            let (instructions, bytes) = region.size;
+            Some(HotRegion { address, mode: region.place.mode, instructions, bytes, samples: 0 })
+        });
+        if let Some(profile) = &mut self.profile {
+            profile.note(region);
+        }
     }
 
     fn cell(&mut self, linear_page: u64, page: HostPage, user: bool) -> usize {
@@ -528,6 +563,11 @@ impl Upper {
     /// Drops a region: nothing leads to it any more.
     fn kill(&mut self, id: u32) {
         let Some(state) = self.regions.remove(&id) else { return };
+        for (page, ..) in &state.bytes {
+            if let Some(list) = self.pages.get_mut(page) {
+                list.retain(|&other| other != id);
+            }
+        }
         for number in &state.numbers {
             let entry = self.entries.remove(number);
             if let Some(entry) = entry {
@@ -590,11 +630,12 @@ impl Upper {
         self.wanted.insert(region.place, id);
         let (place, pages, bytes) = (region.place, region.pages.clone().into(), region.bytes.clone().into());
         let unit = Arc::new(Unit { region, ops, slots: addresses, cells, pool: cx::Pool::default() });
+        let to_do = unit.clone();
         let (numbers, incoming) = (Vec::new(), Vec::new());
-        let state =
-            State { place, pages, bytes, unit: Some(unit.clone()), _ops: Box::default(), slots, numbers, incoming };
+        let (_ops, unit) = (Box::default(), Some(unit));
+        let state = State { place, size: (0, 0), pages, bytes, unit, _ops, slots, numbers, incoming };
         self.regions.insert(id, state);
-        self.workshop.send(Work::Translate(id, unit));
+        self.workshop.send(Work::Translate(id, to_do));
     }
 
     /// Makes quick code of a region, if that succeeds.
@@ -692,7 +733,8 @@ impl Upper {
             numbers.push(number);
         }
         let (pages, incoming) = (pages.into(), Vec::new());
-        let state = State { place: *place, pages, bytes, unit: None, _ops: ops, slots, numbers, incoming };
+        let size = (piece.instructions, piece.code.len() as u32);
+        let state = State { place: *place, size, pages, bytes, unit: None, _ops: ops, slots, numbers, incoming };
         self.regions.insert(id, state);
         Some(id)
     }
@@ -826,6 +868,7 @@ impl Upper {
         }
         if let Some(state) = self.regions.get_mut(&ready.id) {
             state.numbers = numbers;
+            state.size = (unit.region.instructions as u32, ready.bytes as u32);
         }
     }
 
@@ -1002,7 +1045,12 @@ impl Tier for Upper {
                 env.successor = SLOW;
                 Native::Ran
             }
-            cx::SHORT => Native::Short,
+            cx::SHORT => {
+                if self.profile.is_some() && self.short.is_none() {
+                    self.short = Some(cpu.rip.wrapping_add(cpu.segment(cpu::state::Seg::Cs).base));
+                }
+                Native::Short
+            }
             cx::STEP => Native::Step,
             _ => {
                 env.successor = INDIRECT;
@@ -1089,11 +1137,11 @@ impl Upper {
         while !self.waiting.is_empty() {
             self.keep_one();
         }
+        self.pages.clear();
         let all: Vec<u32> = self.regions.keys().copied().collect();
         for id in all {
             self.kill(id);
         }
-        self.pages.clear();
         self.wanted.clear();
         self.trouble.clear();
     }
@@ -1140,6 +1188,11 @@ impl Translator {
     pub fn counters(&self) -> Counters {
         self.upper.counters
     }
+    /// The regions in which budgets have ended most often, if that is noted.
+    #[must_use]
+    pub fn hottest(&self, most: usize) -> Option<Hottest> {
+        self.upper.profile.as_ref().map(|profile| profile.hottest(most))
+    }
 }
 
 impl Engine for Translator {
@@ -1149,7 +1202,12 @@ impl Engine for Translator {
     fn run(&mut self, cpu: &mut CpuState, memory: &mut GuestMemory, bus: &mut dyn Bus, budget: u64) -> (Exit, u64) {
         self.upper.now = cpu.ticks;
         self.upper.keep();
-        self.interpreter.run_with(&mut self.upper, cpu, memory, bus, budget)
+        self.upper.short = None;
+        let (exit, done) = self.interpreter.run_with(&mut self.upper, cpu, memory, bus, budget);
+        if exit == Exit::BudgetSpent && self.upper.profile.is_some() {
+            self.upper.sample(cpu, memory);
+        }
+        (exit, done)
     }
     fn forget(&mut self) {
         self.interpreter.forget();

@@ -43,6 +43,8 @@ pub struct JitSettings {
     pub dump: Option<(std::path::PathBuf, Option<u64>)>,
     /// Whether `perf` is told where translated code is.
     pub perf_map: bool,
+    /// Whether it is noted in which translated code the guest spends its time, for [`Machine::engine_statistics`](crate::Machine::engine_statistics).
+    pub profile: bool,
 }
 
 /// A folder for translated code. It is native code, as good as the emulator itself: the folder and its files are used
@@ -85,6 +87,7 @@ impl Processor {
                 all.dump = Some(jit::DumpSettings { folder, address });
             }
             all.perf_map |= settings.perf_map;
+            all.profile = settings.profile;
             if let Ok(translator) = jit::Translator::new(&all) {
                 return Processor { engine: Kind::Jit(Box::new(translator)), is_probed: false };
             }
@@ -171,24 +174,24 @@ impl Processor {
         let (misses, flushes) = interpreter.tlb_counters();
         let lines = format!(
             "blocks decoded: {}\ninstructions decoded: {}\nblocks invalidated: {}\nblocks patched: {}\n\
-             instructions run alone: {}\ninterrupts and exceptions: {}\nTLB misses: {misses}\nTLB flushes: {flushes}\n",
+             instructions run alone: {}\ninterrupts and exceptions: {}\n\
+             TLB misses: {misses} ({:.3} in 1000 instructions)\nTLB flushes: {flushes}\n",
             counters.blocks,
             counters.decoded,
             counters.invalidated,
             counters.patched,
             counters.stepped,
-            counters.interrupts
+            counters.interrupts,
+            // A rate of accesses would have to count them.
+            misses as f64 * 1000.0 / retired.max(1) as f64
         );
         match &self.engine {
-            Kind::Interpreter(_) => {
-                let _ = retired;
-                lines
-            }
+            Kind::Interpreter(_) => lines,
             #[cfg(feature = "jit")]
             Kind::Jit(translator) => {
                 let c = translator.counters();
                 let share = 100.0 * c.native as f64 / retired.max(1) as f64;
-                format!(
+                let lines = format!(
                     "{lines}instructions in translated code: {} ({share:.2} %)\nregions translated: {}\n\
                      instructions translated: {}\nbytes of translated code: {}\ntranslation time: {:.3} s\n\
                      regions invalidated: {}\nregions evicted: {}\nregions refused: {}\n\
@@ -206,8 +209,39 @@ impl Processor {
                     c.links,
                     c.loaded,
                     c.kept
-                )
+                );
+                lines + &translator.hottest(10).map_or(String::new(), |found| hottest(&found))
             }
         }
     }
+}
+
+/// The regions in which budgets ended most often, as lines.
+#[cfg(feature = "jit")]
+fn hottest(found: &jit::Hottest) -> String {
+    use cpu::state::Mode;
+    use std::fmt::Write as _;
+    let share = |n: u64| 100.0 * n as f64 / found.samples.max(1) as f64;
+    let mut lines =
+        format!("samples at ends of budgets: {}, {:.1} % in translated code\n", found.samples, share(found.native));
+    for region in &found.regions {
+        let mode = region.mode;
+        let kind = match mode {
+            _ if mode.has(Mode::VM86) => "virtual 8086",
+            _ if mode.is_real() => "real",
+            _ if mode.has(Mode::CODE32) && mode.has(Mode::FLAT) && mode.has(Mode::FLAT_CODE) => "32 bits, flat",
+            _ if mode.has(Mode::CODE32) => "32 bits",
+            _ => "16 bits",
+        };
+        let user = if mode.has(Mode::USER) && !mode.has(Mode::VM86) { ", user" } else { "" };
+        let _ = writeln!(
+            lines,
+            "hot region {:08x} ({kind}{user}): {:.1} %, {} instructions, {} bytes",
+            region.address,
+            share(region.samples),
+            region.instructions,
+            region.bytes
+        );
+    }
+    lines
 }

@@ -14,6 +14,7 @@ pub(super) struct Settings {
     pub(super) cache: Option<CacheSettings>,
     pub(super) dump: Option<DumpSettings>,
     pub(super) perf_map: bool,
+    pub(super) profile: bool,
 }
 
 /// What it would write down.
@@ -50,6 +51,22 @@ pub(super) struct Counters {
     pub(super) kept: u64,
 }
 
+/// A region that would have been found running.
+pub(super) struct HotRegion {
+    pub(super) address: u64,
+    pub(super) mode: cpu::state::Mode,
+    pub(super) instructions: u32,
+    pub(super) bytes: u32,
+    pub(super) samples: u64,
+}
+
+/// All of them.
+pub(super) struct Hottest {
+    pub(super) regions: Vec<HotRegion>,
+    pub(super) samples: u64,
+    pub(super) native: u64,
+}
+
 impl Translator {
     pub(super) fn new(_settings: &Settings) -> Result<Translator, NoTranslator> {
         Err(NoTranslator)
@@ -64,6 +81,9 @@ impl Translator {
         match *self {}
     }
     pub(super) fn counters(&self) -> Counters {
+        match *self {}
+    }
+    pub(super) fn hottest(&self, _most: usize) -> Option<Hottest> {
         match *self {}
     }
 }

@@ -507,6 +507,7 @@ pub(crate) fn build(options: &Run, follows_host: bool, changes_discs: bool) -> R
             cache: jit_cache(options).map(|folder| JitCache { folder, limit: options.jit_cache_size }),
             dump: options.jit_dump.as_deref().map(jit_dump).transpose()?,
             perf_map: options.perf_map,
+            profile: options.stats,
         })
         .bios(bios)
         .video(match options.vga {

@@ -435,6 +435,32 @@ fn system_instruction(r: &mut Random, wide: &mut bool, user: bool, start: u32, h
     }
 }
 
+/// Whether an instruction leaves pointers alone and goes only where they lead: programs of such ones hardly ever fault.
+fn is_tame(bytes: &[u8], wide: bool) -> bool {
+    use iced_x86::{Decoder, DecoderOptions, FlowControl, InstructionInfoFactory, OpAccess, Register};
+    let decoder = Decoder::new(if wide { 32 } else { 16 }, bytes, DecoderOptions::NONE);
+    let mut info = InstructionInfoFactory::new();
+    decoder.into_iter().all(|i| {
+        let pointers = [Register::EBX, Register::ESP, Register::EBP, Register::ESI, Register::EDI];
+        let writes =
+            |access| !matches!(access, OpAccess::Read | OpAccess::CondRead | OpAccess::None | OpAccess::NoMemAccess);
+        let steers = info.info(&i).used_registers().iter().any(|used| {
+            let pointer = used.register().full_register32();
+            writes(used.access())
+                && pointers.contains(&pointer)
+                && !(pointer == Register::ESP && i.is_stack_instruction())
+        });
+        !i.is_invalid()
+            && !steers
+            && !i.is_privileged()
+            && i.memory_index() == Register::None
+            && (i.memory_base() != Register::None || i.memory_displacement32() < 0xc000)
+            && i.segment_prefix() == Register::None
+            && !i.has_lock_prefix()
+            && !matches!(i.flow_control(), FlowControl::Return | FlowControl::Exception | FlowControl::Interrupt)
+    })
+}
+
 /// A program, and the state in which it is begun.
 #[derive(Clone)]
 pub struct Case {
@@ -560,6 +586,7 @@ pub fn case(r: &mut Random, flavour: Flavour, kind: Kind, shape: Shape) -> Case 
     // Programs that overwrite themselves again and again are hardly translated.
     let overwrites = shape == Shape::Ends || r.below(8) == 0;
     let mode = if shape == Shape::Ends { r.pick(&[0, 0, 30, 100]) } else { r.pick(&[0, 0, 0, 0, 0, 60, 150]) };
+    let tame = shape == Shape::Repeats && r.below(3) != 0;
     let mut code = Vec::new();
     if shape == Shape::Repeats {
         // Pointers that lead into the data.
@@ -581,15 +608,13 @@ pub fn case(r: &mut Random, flavour: Flavour, kind: Kind, shape: Shape) -> Case 
             code.extend(system_instruction(r, &mut wide, user, start as u32, here));
             continue;
         }
-        match flavour {
-            Flavour::X87 if r.below(4) != 0 => code.extend(x87_instruction(r, wide)),
-            Flavour::Vectors if r.below(4) != 0 => code.extend(vector_instruction(r, wide)),
-            _ => {
-                let v = instruction(r, wide, vectors, here, length, start as u32);
-                if overwrites || !v.starts_with(&[0xc6, 0x05]) {
-                    code.extend(v);
-                }
-            }
+        let v = match flavour {
+            Flavour::X87 if r.below(4) != 0 => x87_instruction(r, wide),
+            Flavour::Vectors if r.below(4) != 0 => vector_instruction(r, wide),
+            _ => instruction(r, wide, vectors, here, length, start as u32),
+        };
+        if (overwrites || !v.starts_with(&[0xc6, 0x05])) && (!tame || is_tame(&v, wide)) {
+            code.extend(v);
         }
     }
     match shape {
@@ -672,8 +697,17 @@ pub fn case(r: &mut Random, flavour: Flavour, kind: Kind, shape: Shape) -> Case 
     // add esp, 4 first.
     put(HANDLER + 0x40, &[0x83, 0xc4, 4]);
     put(HANDLER + 0x43, &plain);
+    // Interrupts may go back to where they came from: inc dword ss:[0xf004]; iretd
+    let is_gentle = tame || r.below(2) == 0;
+    put(HANDLER + 0xa0, &[0x36, 0xff, 0x05, 4, 0xf0, 0, 0, 0xcf]);
+    put(HANDLER + 0x120, &[0xcf]);
     for vector in 0..256u64 {
-        let handler = HANDLER + if matches!(vector, 8 | 10..=14 | 17) { 0x40 } else { 0 };
+        let handler = HANDLER
+            + match vector {
+                2 | 0x20 if is_gentle => 0xa0,
+                8 | 10..=14 | 17 => 0x40,
+                _ => 0,
+            };
         put(IDT + 8 * vector, &(handler as u16).to_le_bytes());
         put(IDT + 8 * vector + 2, &[8, 0, 0, 0xee, 0, 0]);
     }
