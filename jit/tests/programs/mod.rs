@@ -212,7 +212,21 @@ fn instruction(r: &mut Random, wide: bool, vectors: bool, here: usize, length: u
                 v.extend(&back.to_le_bytes()[..if wide { 4 } else { 2 }]);
             }
         }
-        _ => match r.below(13) {
+        _ => match r.below(17) {
+            13 => {
+                let some: [&[u8]; 6] = [&[0x06], &[0x0e], &[0x16], &[0x1e], &[0x0f, 0xa0], &[0x0f, 0xa8]];
+                v.extend_from_slice(r.pick(&some));
+            }
+            14 => {
+                v.push(0x8c);
+                let reg = r.below(6) as u8;
+                v.extend(operand(r, reg, wide));
+            }
+            15 => {
+                let some: [&[u8]; 4] = [&[0x06, 0x07], &[0x1e, 0x1f], &[0x1e, 0x07], &[0x0f, 0xa0, 0x0f, 0xa9]];
+                v.extend_from_slice(r.pick(&some));
+            }
+            16 => v.extend([0x9c, 0x9d]),
             // An indirect jump or call to somewhere in the program, or a long conditional one.
             10 | 11 => {
                 let to = r.below(length as u64);
