@@ -177,7 +177,8 @@ fn explain(
     if again(total) == plain(total) {
         let a = (exits.0, want.cpu.clone(), want.bytes().to_vec());
         let b = (exits.1, got.cpu.clone(), got.bytes().to_vec());
-        return Some(format!("not with a new translator; after {total} instructions\n{}", difference(&a, &b)));
+        let old = if plain(total) == a { "translator" } else { "interpreter" };
+        return Some(format!("only with an old {old}; after {total} instructions\n{}", difference(&a, &b)));
     }
     let (mut low, mut high) = (0, total);
     while low + 1 < high {
