@@ -577,8 +577,10 @@ impl Ne2000 {
 
     fn write_command(&mut self, now: Time, value: u8) {
         let state = &mut self.state;
-        // TXP is cleared by the chip alone.
-        state.command = value | state.command & TRANSMIT;
+        // TXP is cleared by the chip alone. STA starts the chip and STP stops it; a command with neither
+        // leaves it as it is: iPXE's driver changes pages like that while it listens.
+        let keeps = if value & (START | STOP) == 0 { TRANSMIT | START | STOP } else { TRANSMIT };
+        state.command = value | state.command & keeps;
         if value & STOP != 0 {
             state.interrupt_status |= RESET;
             state.command &= !TRANSMIT;
@@ -1047,6 +1049,20 @@ mod tests {
             }
             bench.write(7, 0x41);
         }
+    }
+
+    #[test]
+    fn commands_with_neither_start_nor_stop_leave_the_chip_running() {
+        let mut bench = Bench::new(card(Line::detached()));
+        start(&mut bench);
+        bench.write(0, 0x40);
+        bench.write(0, 0x00);
+        assert!(bench.device.listening());
+        bench.write(0, 0x21);
+        bench.write(0, 0x00);
+        assert!(!bench.device.listening());
+        bench.write(0, 0x22);
+        assert!(bench.device.listening());
     }
 
     #[test]
