@@ -67,7 +67,7 @@ fn plan() -> Result<Plan, Error> {
 /// Benchmark names and their units of work, those of the chosen groups only.
 fn selection(plan: &Plan) -> Result<Vec<(String, u64)>, Error> {
     let scaled = |(name, units)| (name, ((units as f64 * plan.scale) as u64).max(1));
-    Ok(suite::units(&plan.guests, &plan.groups)?.into_iter().map(scaled).collect())
+    Ok(suite::units(&plan.guests.join("bench.units"), &plan.groups)?.into_iter().map(scaled).collect())
 }
 
 /// One benchmark's result: CPU seconds and checksum.

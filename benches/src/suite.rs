@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-/// Names of the benchmarks in these groups, and how many units of work make each its full length.
+/// Names of the benchmarks in these groups, and how many units of work make each its full length, from a file of them.
 ///
 /// # Errors
 /// When `scripts/setup` has not made the suite.
-pub(crate) fn units(guests: &Path, groups: &[String]) -> Result<Vec<(String, u64)>, Box<dyn std::error::Error>> {
-    let file = guests.join("bench.units");
-    let text = std::fs::read_to_string(&file).map_err(|e| format!("{}: {e}; run scripts/setup", file.display()))?;
+pub(crate) fn units(file: &Path, groups: &[String]) -> Result<Vec<(String, u64)>, Box<dyn std::error::Error>> {
+    let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}; run scripts/setup", file.display()))?;
     let mut all = Vec::new();
     for entry in text.split([',', '\n', ' ']).filter(|e| !e.is_empty()) {
         let Some((name, units)) = entry.split_once(':') else { continue };

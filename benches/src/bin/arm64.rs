@@ -1,21 +1,25 @@
 //! ARM64 instructions that are executed for each instruction of the guest, by the ARM64 build and by Debian's ARM64 build
-//! of QEMU, counted by a plugin of QEMU's emulation of user programs, as a Markdown table.
+//! of QEMU, counted by a plugin of QEMU's emulation of user programs, and the code that both make, as Markdown.
 //!
 //! ```text
 //! scripts/setup --arm64-counts
-//! cargo run --release -p beigebox-benches --bin arm64 -- --build [--groups int,mem.stream]
-//!     [--scale 0.03] [--on beigebox,jit,qemu] [--serial FILE] [--guests FOLDER]
+//! cargo run --release -p beigebox-benches --bin arm64 -- --build [--groups int | --groups int.fib,int.dhry]
+//!     [--scale 0.05] [--on jit,interpreter,qemu] [--program FILE] [--guests FOLDER] [--suite FOLDER] [--keep FOLDER]
 //! ```
 //!
-//! Each benchmark runs three times in one boot, twice with a little work and once with more, and the table shows the
-//! difference of the last two: all is translated before them, the start of processes and the kernel's own work cancel.
-//! The emulated program sees one processor, so that translation comes before what is measured. The guest's instructions
-//! are those that the ARM64 build retires; the same binary does the same work on QEMU. Checksums must be equal everywhere.
-//! The machine must have nothing else to do: QEMU's guest lives in the host's time, and sees a processor that is too slow
-//! for its timer.
+//! The benchmarks of the group `int` are linked with `arm64/flat.c` into a multiboot kernel of 32 bits without paging,
+//! interrupts and timers: what both emulators execute for it does not depend on how fast they are. Each benchmark runs
+//! three times, twice with a little work and once with more, and the table shows the difference of the last two: all
+//! code is made before them, and what a run costs besides its work cancels. The emulated program sees one processor, so
+//! that code is made before what is measured. The guest's instructions are those that the ARM64 build retires; the same
+//! kernel does the same work on QEMU. Checksums must be equal everywhere.
 //!
-//! `--build` makes the program that boots the kernel (`--example serial`) for ARM64, in the folder `arm64` beside
-//! the one of this program, as `scripts/test --arm64` does; otherwise it is there already, or `--serial` says where.
+//! Code is compared by its bytes for each guest instruction it was made of, each instruction as often as it was
+//! translated: the machine's own numbers for the ARM64 build, QEMU's log of its translation (`-d in_asm,out_asm`,
+//! the kernel's addresses only) for QEMU.
+//!
+//! `--build` makes the program that runs the kernel (`--example flat`) for ARM64, in the folder `arm64` beside
+//! the one of this program, as `scripts/test --arm64` does; otherwise it is there already, or `--program` says where.
 
 #[allow(dead_code, reason = "this measures no time")]
 #[path = "../measure.rs"]
@@ -25,8 +29,6 @@ mod suite;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -36,27 +38,57 @@ type Error = Box<dyn std::error::Error>;
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 /// The larger run does this many times the work of the smaller.
 const LARGER: u64 = 4;
+/// Where the kernel lies: its header, and its code behind that.
+const HEADER: &str = "0x200000";
+const CODE: &str = "0x201000";
+/// The addresses of all of it.
+const RANGE: &str = "0x200000+0x100000";
+/// As the benchmark suite itself is compiled, and then what makes it a kernel.
+const FLAGS: [&str; 17] = [
+    "-m32",
+    "-march=i686",
+    "-mno-sse",
+    "-O2",
+    "-fno-math-errno",
+    "-fno-tree-vectorize",
+    "-fno-tree-loop-distribute-patterns",
+    "-fno-strict-aliasing",
+    "-ffreestanding",
+    "-fno-pie",
+    "-fno-asynchronous-unwind-tables",
+    "-fno-stack-protector",
+    "-no-pie",
+    "-static",
+    "-nostdlib",
+    "-Wall",
+    "-Wl,--build-id=none",
+];
 
 struct Plan {
     groups: Vec<String>,
     scale: f64,
     on: Vec<String>,
-    serial: PathBuf,
+    program: PathBuf,
     build: bool,
     guests: PathBuf,
+    suite: PathBuf,
+    keep: Option<PathBuf>,
 }
 
 fn plan() -> Result<Plan, Error> {
     // target/release/arm64 is this program.
     let here = std::env::current_exe()?;
     let target = here.parent().and_then(Path::parent).ok_or("this program lies in no target folder")?.join("arm64");
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
     let mut plan = Plan {
         groups: vec!["int".into()],
-        scale: 0.03,
+        scale: 0.05,
         on: ["jit", "qemu"].map(str::to_owned).to_vec(),
-        serial: target.join(TARGET).join("release/examples/serial"),
+        program: target.join(TARGET).join("release/examples/flat"),
         build: false,
         guests: fs::canonicalize(measure::guests())?,
+        suite: std::env::var_os("BEIGEBOX_SHARED").map_or_else(beside, PathBuf::from).join("guest-bench"),
+        keep: None,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -69,21 +101,27 @@ fn plan() -> Result<Plan, Error> {
             "--groups" => plan.groups = value.split(',').map(str::to_owned).collect(),
             "--scale" => plan.scale = value.parse()?,
             "--on" => plan.on = value.split(',').map(str::to_owned).collect(),
-            "--serial" => plan.serial = value.into(),
+            "--program" => plan.program = value.into(),
             "--guests" => plan.guests = fs::canonicalize(value)?,
+            "--suite" => plan.suite = value.into(),
+            "--keep" => plan.keep = Some(value.into()),
             _ => return Err(format!("unknown word {word}; see the top of benches/src/bin/arm64.rs").into()),
         }
     }
     if plan.scale <= 0.0 || plan.scale.is_nan() {
         return Err("--scale must be greater than 0".into());
     }
+    if let Some(on) = plan.on.iter().find(|on| !["jit", "interpreter", "qemu"].contains(&on.as_str())) {
+        return Err(format!("--on {on}: jit, interpreter or qemu").into());
+    }
     if plan.build {
         build(&plan.guests, &target)?;
     }
     for (file, how) in [
-        (plan.serial.clone(), "say --build"),
+        (plan.program.clone(), "say --build"),
         (counting(&plan.guests), "run scripts/setup --arm64-counts"),
         (system(&plan.guests), "run scripts/setup --arm64-counts"),
+        (plan.suite.join("int.c"), "say --suite FOLDER, where the benchmark suite is"),
     ] {
         if !file.is_file() {
             return Err(format!("{} is not there: {how}", file.display()).into());
@@ -101,22 +139,45 @@ fn system(guests: &Path) -> PathBuf {
     guests.join("qemu-system-arm64/usr/bin/qemu-system-i386")
 }
 
+fn finished(what: &str, command: &mut Command) -> Result<(), Error> {
+    if command.status().map_err(|e| format!("{what}: {e}"))?.success() {
+        Ok(())
+    } else {
+        Err(format!("{what} failed").into())
+    }
+}
+
 fn build(guests: &Path, target: &Path) -> Result<(), Error> {
-    let done = Command::new("cargo")
-        .args(["build", "--release", "--target", TARGET, "-p", "beigebox-benches", "--example", "serial"])
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["build", "--release", "--target", TARGET, "-p", "beigebox-benches", "--example", "flat"])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .env("CARGO_TARGET_DIR", target)
         .env("RUSTC", guests.join("rust-arm64/bin/rustc"))
         .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc")
-        .env("CC_aarch64_unknown_linux_gnu", "aarch64-linux-gnu-gcc")
-        .status()?;
-    if done.success() { Ok(()) } else { Err("building for ARM64 failed".into()) }
+        .env("CC_aarch64_unknown_linux_gnu", "aarch64-linux-gnu-gcc");
+    finished("building for ARM64", &mut cargo)
+}
+
+/// The guest, and the plugin that counts.
+fn compile(plan: &Plan, folder: &Path) -> Result<(), Error> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/arm64");
+    let mut plugin = Command::new("cc");
+    plugin.args(["-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-o"]).arg(folder.join("counter.so"));
+    finished("compiling the plugin", plugin.arg(sources.join("counter.c")))?;
+    let mut guest = Command::new("cc");
+    guest.args(FLAGS).arg(format!("-Wl,-Ttext={CODE},--section-start=.multiboot={HEADER}"));
+    guest.arg("-I").arg(&plan.suite).arg("-o").arg(folder.join("flat"));
+    finished("compiling the guest", guest.arg(plan.suite.join("int.c")).arg(sources.join("flat.c")))
 }
 
 /// Benchmarks of the chosen groups, each with a little work and with more.
 fn selection(plan: &Plan) -> Result<Vec<(String, u64)>, Error> {
     let mut all = Vec::new();
-    for (name, units) in suite::units(&plan.guests, &plan.groups)? {
+    for (name, units) in suite::units(&plan.suite.join("units.qemu"), &plan.groups)? {
+        if !name.starts_with("int.") {
+            return Err(format!("{name} needs more than a processor: only the group int can be counted").into());
+        }
         let few = ((units as f64 * plan.scale) as u64).max(1);
         all.extend([(name.clone(), few), (name.clone(), few), (name, few * LARGER)]);
     }
@@ -131,12 +192,20 @@ struct Run {
     checksum: String,
 }
 
+/// Translated code, and the guest's instructions that it was made of.
+#[derive(Clone, Copy, Default)]
+struct Code {
+    instructions: u64,
+    bytes: u64,
+}
+
 /// What one emulator did.
 #[derive(Default)]
 struct Outcome {
     runs: BTreeMap<String, Vec<Run>>,
-    booted: u64,
-    code: String,
+    /// Before the first benchmark.
+    start: u64,
+    code: Code,
 }
 
 /// What the plugin has written: each text with the number of instructions that were executed before it.
@@ -173,8 +242,12 @@ fn outcome(log: &[u8]) -> Outcome {
     for (count, line) in lines(log) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
-            ["BOOTED"] => outcome.booted = count,
-            ["@@B", ..] => (begun, open) = (Run { host: count, ..Run::default() }, true),
+            ["@@B", ..] => {
+                if outcome.start == 0 {
+                    outcome.start = count;
+                }
+                (begun, open) = (Run { host: count, ..Run::default() }, true);
+            }
             ["@@E", of, _, checksum, ..] => {
                 name = of.to_owned();
                 let run = Run { host: count - begun.host, guest: 0, checksum: checksum.to_owned() };
@@ -197,12 +270,37 @@ fn outcome(log: &[u8]) -> Outcome {
     outcome
 }
 
+/// From the statistics of our emulators.
+fn our_code(statistics: &str) -> Code {
+    let number = |name: &str| {
+        let line = statistics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        line.and_then(|n| n.trim().parse().ok()).unwrap_or(0)
+    };
+    Code { instructions: number("instructions translated"), bytes: number("bytes of translated code") }
+}
+
+/// From QEMU's log: `IN:`, a line for each instruction, and `OUT: [size=BYTES]` for each translated block.
+fn qemu_code(log: &str) -> Code {
+    let (mut code, mut is_guest) = (Code::default(), false);
+    for line in log.lines() {
+        if line.starts_with("IN:") {
+            is_guest = true;
+        } else if let Some(size) = line.strip_prefix("OUT: [size=") {
+            is_guest = false;
+            code.bytes += size.trim_end_matches(']').parse().unwrap_or(0);
+        } else if is_guest && line.starts_with("0x") {
+            code.instructions += 1;
+        }
+    }
+    code
+}
+
 fn measure(plan: &Plan, selection: &[(String, u64)], on: &str, folder: &Path) -> Result<Outcome, Error> {
     let list: Vec<String> = selection.iter().map(|(n, u)| format!("{n}:{u}")).collect();
-    let append = format!("console=ttyS0,115200 quiet mitigations=off cryptomgr.notests bench={}", list.join(","));
-    let (log, monitor) = (folder.join(format!("{on}.log")), folder.join("monitor"));
-    let errors = folder.join(format!("{on}.errors"));
-    let (kernel, initrd) = (plan.guests.join("vmlinuz-686"), plan.guests.join("bench.cpio.gz"));
+    let list = list.join(",");
+    let (log, errors, code) =
+        (folder.join(format!("{on}.log")), folder.join(format!("{on}.errors")), folder.join("code"));
+    let kernel = folder.join("flat");
     let mut plugin = folder.join("counter.so").into_os_string();
     plugin.push(",log=");
     plugin.push(&log);
@@ -210,7 +308,8 @@ fn measure(plan: &Plan, selection: &[(String, u64)], on: &str, folder: &Path) ->
     // One processor: which one is the host's affair, but it must be one that this process may use.
     let status = fs::read_to_string("/proc/self/status")?;
     let allowed = status.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:")).unwrap_or("0").trim();
-    let processor = allowed.rsplit([',', '-']).next().unwrap_or("0");
+    let (first, last) = (allowed.split([',', '-']).next(), allowed.rsplit([',', '-']).next());
+    let processor = if on == "qemu" { last } else { first }.unwrap_or("0");
     command.args(["-c", processor]).arg(counting(&plan.guests)).args(["-cpu", "max,pauth-impdef=on", "-plugin"]);
     command.arg(plugin).arg("-L");
     if on == "qemu" {
@@ -219,61 +318,58 @@ fn measure(plan: &Plan, selection: &[(String, u64)], on: &str, folder: &Path) ->
         for data in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
             command.arg("-L").arg(tree.join(data));
         }
-        command.args(["-accel", "tcg,thread=single", "-m", "256", "-display", "none", "-no-reboot", "-no-shutdown"]);
-        command.args(["-nic", "none", "-serial", "stdio", "-monitor"]);
-        command.arg(format!("unix:{},server=on,wait=off", monitor.display()));
-        command.arg("-kernel").arg(kernel).arg("-initrd").arg(initrd).arg("-append").arg(append);
+        command.args(["-accel", "tcg,thread=single", "-m", "64", "-display", "none", "-nodefaults", "-no-user-config"]);
+        command.args(["-no-reboot", "-debugcon", "stdio", "-d", "in_asm,out_asm", "-dfilter", RANGE, "-D"]).arg(&code);
+        command.arg("-kernel").arg(kernel).arg("-append").arg(list);
     } else {
-        let engine = if on == "jit" { "jit" } else { "interpreter" };
-        command.arg("/usr/aarch64-linux-gnu").arg(&plan.serial).arg(engine).arg(kernel).arg(initrd).arg(append);
+        command.arg("/usr/aarch64-linux-gnu").arg(&plan.program).arg(on).arg(kernel).arg(list);
     }
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&errors)?).spawn()?;
-    let mut code = String::new();
     loop {
         std::thread::sleep(Duration::from_millis(250));
-        let gone = child.try_wait()?.is_some();
-        let text = lines(&fs::read(&log).unwrap_or_default());
-        let done = text.iter().any(|(_, line)| line == "@@DONE");
-        if done && on == "qemu" && !gone {
-            let mut socket = UnixStream::connect(&monitor)?;
-            socket.write_all(b"info jit\nquit\n")?;
-            let _ = socket.read_to_string(&mut code);
+        let is_gone = child.try_wait()?.is_some();
+        // QEMU's guest halts at its end.
+        if !is_gone && on == "qemu" && lines(&fs::read(&log)?).iter().any(|(_, line)| line == "@@DONE") {
+            child.kill()?;
             child.wait()?;
+            break;
         }
-        if gone || done && on == "qemu" {
+        if is_gone {
             break;
         }
     }
-    if on != "qemu" {
-        code = fs::read_to_string(&errors)?;
-    }
     let mut outcome = outcome(&fs::read(&log)?);
-    outcome.code = code;
-    if outcome.runs.is_empty() {
-        return Err(format!("{on} ran no benchmark: {}", fs::read_to_string(&errors)?.trim()).into());
+    let said = fs::read_to_string(&errors)?;
+    if outcome.runs.values().map(Vec::len).sum::<usize>() != selection.len() {
+        return Err(format!("{on} did not run all benchmarks: {}", said.trim()).into());
     }
+    outcome.code = if on == "qemu" { qemu_code(&fs::read_to_string(&code)?) } else { our_code(&said) };
     Ok(outcome)
+}
+
+/// What a program says about its version.
+fn version(of: &mut Command) -> String {
+    let said = of.output().map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    said.lines().next().unwrap_or("").trim().to_owned()
 }
 
 fn run() -> Result<(), Error> {
     let plan = plan()?;
     let selection = selection(&plan)?;
-    let folder = std::env::temp_dir().join(format!("beigebox-arm64-{}", std::process::id()));
+    let folder = match &plan.keep {
+        Some(folder) => folder.clone(),
+        None => std::env::temp_dir().join(format!("beigebox-arm64-{}", std::process::id())),
+    };
     fs::create_dir_all(&folder)?;
-    let result = table(&plan, &selection, &folder);
-    let _ = fs::remove_dir_all(&folder);
+    let folder = fs::canonicalize(folder)?;
+    let result = compile(&plan, &folder).and_then(|()| table(&plan, &selection, &folder));
+    if plan.keep.is_none() {
+        let _ = fs::remove_dir_all(&folder);
+    }
     result
 }
 
 fn table(plan: &Plan, selection: &[(String, u64)], folder: &Path) -> Result<(), Error> {
-    let made = Command::new("cc")
-        .args(["-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-o"])
-        .arg(folder.join("counter.so"))
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/arm64/counter.c"))
-        .status()?;
-    if !made.success() {
-        return Err("the plugin could not be compiled".into());
-    }
     let mut outcomes = BTreeMap::new();
     // At the same time: instructions are counted, not time.
     std::thread::scope(|scope| -> Result<(), Error> {
@@ -345,19 +441,28 @@ fn table(plan: &Plan, selection: &[(String, u64)], folder: &Path) -> Result<(), 
     if both.is_some() {
         print!(" **{:.2}** |", suite::geometric_mean(&ratios));
     }
+    println!("\n");
+    println!("| code made in the whole run | {} |", plan.on.join(" | "));
+    println!("|---|{}", "--:|".repeat(plan.on.len()));
+    let row = |what: &str, of: &dyn Fn(&Outcome) -> String| {
+        let cells: Vec<String> = plan.on.iter().map(|on| of(&outcomes[on])).collect();
+        println!("| {what} | {} |", cells.join(" | "));
+    };
+    let each = |code: Code, of: u64| {
+        if code.instructions == 0 { "–".into() } else { format!("{:.0}", of as f64 / code.instructions as f64) }
+    };
+    row("guest instructions translated, with repetitions", &|o| o.code.instructions.to_string());
+    row("bytes of ARM64 code", &|o| o.code.bytes.to_string());
+    row("bytes for each guest instruction", &|o| each(o.code, o.code.bytes));
+    row("ARM64 instructions before the first benchmark, M", &|o| format!("{:.0}", o.start as f64 / 1e6));
     println!();
-    print!("| start to BOOTED, 10⁹ ARM64 instructions | |");
-    for on in &plan.on {
-        print!(" {:.2} |", outcomes[on].booted as f64 / 1e9);
-    }
-    println!("{}\n", if both.is_some() { " |" } else { "" });
-    for on in &plan.on {
-        println!("{on}, code made over the whole run:");
-        let wanted = ["translated", "gen code size", "TB count", "TB avg", "TB flush count"];
-        for line in outcomes[on].code.lines().map(str::trim).filter(|l| wanted.iter().any(|w| l.contains(w))) {
-            println!("    {line}");
-        }
-    }
+    println!("* {}", version(Command::new(counting(&plan.guests)).arg("--version")));
+    let mut qemu = Command::new(counting(&plan.guests));
+    qemu.arg("-L").arg(plan.guests.join("qemu-system-arm64")).arg(system(&plan.guests)).arg("--version");
+    println!("* {}", version(&mut qemu));
+    println!("* {}", version(Command::new(plan.guests.join("rust-arm64/bin/rustc")).arg("--version")));
+    println!("* guest: {}", version(Command::new("cc").arg("--version")));
+    println!("* work: {} of the suite's units, and {LARGER} times as much", plan.scale);
     if differ.is_empty() { Ok(()) } else { Err(format!("checksums differ: {}", differ.join("; ")).into()) }
 }
 
