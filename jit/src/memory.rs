@@ -56,8 +56,28 @@ impl Arena {
         assert!(offset < self.bytes && bytes <= self.bytes - offset);
         let executable = self.executable.wrapping_add(offset);
         publish(writable, executable, bytes);
+        self.let_go(offset, bytes);
         executable
     }
+    /// Gives the pages of the writable mapping back, which are the executable one's as well: they would count twice as
+    /// what this process uses.
+    #[cfg(not(target_os = "macos"))]
+    fn let_go(&self, offset: usize, bytes: usize) {
+        let page = rustix::param::page_size();
+        let first = offset / page * page;
+        let end = (offset + bytes).next_multiple_of(page).min(self.bytes);
+        // SAFETY: whole pages inside a shared mapping of a file in memory: what was written stays in the file, and who
+        // writes there next finds it again.
+        let _ = unsafe {
+            rustix::mm::madvise(
+                self.writable.wrapping_add(first).cast(),
+                end - first,
+                rustix::mm::Advice::LinuxDontNeed,
+            )
+        };
+    }
+    #[cfg(target_os = "macos")]
+    fn let_go(&self, _offset: usize, _bytes: usize) {}
 }
 
 impl Drop for Arena {

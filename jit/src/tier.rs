@@ -1115,12 +1115,6 @@ impl Tier for Upper {
             self.pages.insert(page, kept);
         }
     }
-    fn forget(&mut self, memory: &mut GuestMemory) {
-        for page in self.pages.keys() {
-            memory.clear_code(*page);
-        }
-        self.forget_all();
-    }
 }
 
 impl Upper {

@@ -10,7 +10,7 @@ use crate::core::{Access, Core, Env, Fault, INDIRECT, LEFT, Leave, SLOW};
 use crate::decode::{Decoded, Lowered, MAX_LENGTH, decode};
 use crate::engine::{Engine, Exit};
 use crate::flags::bits;
-use crate::hash::Map;
+use crate::hash::{Map, Mix};
 use crate::helpers::{debug, interrupts, string};
 use crate::insn::Mnemonic;
 use crate::memory::{Backing, CodeWrite, GuestMemory, HostPage, PAGE};
@@ -20,16 +20,21 @@ use crate::tlb::Tlb;
 use crate::watch::{Watch, WatchHit};
 pub use handlers::Ways;
 use handlers::{Chain, FUEL, Target, run_chains};
+use std::hash::{Hash, Hasher};
 use tier::{Alone, Boundary, Native, Place, Tier};
 
 /// Most operations in a block; bounds the depth of the handler chain.
 const MAX_BLOCK: usize = 64;
 /// Chains of dropped blocks kept before all links are given up.
-const MAX_RETIRED: usize = 4096;
+const MAX_RETIRED: usize = 512;
 /// Entries of the table of contexts.
 const CONTEXTS: usize = 64;
-/// Blocks kept before all are dropped.
-const MAX_BLOCKS: usize = 1 << 17;
+/// Blocks kept before the oldest are dropped. One is about a kilobyte.
+const MAX_BLOCKS: usize = 28 << 10;
+/// The same below a tier that has what is hot.
+const MAX_COLD: usize = 10 << 10;
+/// Entries of the table that remembers how hot dropped blocks were.
+const EMBERS: usize = 1 << 15;
 
 struct Block {
     /// `None` when it is no more.
@@ -128,6 +133,11 @@ pub struct Interpreter {
     tlb: Option<Tlb>,
     blocks: Vec<Block>,
     free: Vec<u32>,
+    /// The block that is dropped next when there are too many: round and round, about the oldest.
+    oldest: usize,
+    /// Heat of dropped blocks, by a hash of their place and with some more of that hash, so that what comes round
+    /// rarely is translated in the end. One that takes another's for its own is translated too soon, which nobody sees.
+    embers: Box<[(u16, u16)]>,
     map: Map<Place, u32>,
     pages: Map<HostPage, Vec<Part>>,
     ways: Option<Ways>,
@@ -171,6 +181,14 @@ fn linear_ip(cpu: &CpuState, ip: u64) -> u64 {
     if cpu.mode.has(Mode::LONG) { linear } else { linear & 0xffff_ffff }
 }
 
+/// Where the heat of the block at `place` is remembered, and what stands beside it.
+fn ember(place: &Place) -> (usize, u16) {
+    let mut hash = Mix::default();
+    place.hash(&mut hash);
+    let hash = hash.finish();
+    (hash as usize % EMBERS, (hash >> 48) as u16)
+}
+
 fn is_software_interrupt(mnemonic: Mnemonic) -> bool {
     matches!(mnemonic, Mnemonic::Int | Mnemonic::Int3 | Mnemonic::Into | Mnemonic::Int1)
 }
@@ -184,6 +202,8 @@ impl Interpreter {
             tlb: Some(Tlb::new()),
             blocks: Vec::new(),
             free: Vec::new(),
+            oldest: 0,
+            embers: Box::default(),
             map: Map::default(),
             pages: Map::default(),
             ways: Some(Ways::default()),
@@ -256,24 +276,33 @@ impl Interpreter {
         self.boundary.exceptions()
     }
 
-    fn drop_all(&mut self, memory: &mut GuestMemory) {
-        for page in self.pages.keys() {
-            memory.clear_code(*page);
+    /// Drops the oldest block.
+    fn drop_one(&mut self, ways: &mut Ways) {
+        for _ in 0..self.blocks.len() {
+            let at = self.oldest % self.blocks.len();
+            self.oldest = at + 1;
+            let block = &self.blocks[at];
+            if let Some(chain) = &block.chain {
+                let (place, name) = ember(&block.key);
+                if let Some(ember) = self.embers.get_mut(place) {
+                    *ember = (name, u16::try_from(chain.target().warm(0)).unwrap_or(u16::MAX));
+                }
+                return self.retire(at as u32, ways);
+            }
         }
-        self.pages.clear();
-        self.map.clear();
-        self.blocks.clear();
-        self.free.clear();
-        self.retired.clear();
-        self.epoch += 1;
     }
 
+    /// Drops a block that is not right any more.
     fn kill(&mut self, index: u32, ways: &mut Ways) {
+        self.counters.invalidated += u64::from(self.blocks[index as usize].chain.is_some());
+        self.retire(index, ways);
+    }
+
+    fn retire(&mut self, index: u32, ways: &mut Ways) {
         let block = &mut self.blocks[index as usize];
         let Some(mut chain) = block.chain.take() else { return };
         self.map.remove(&block.key);
         self.free.push(index);
-        self.counters.invalidated += 1;
         chain.retire(ways);
         self.retired.push(chain);
         if self.retired.len() >= MAX_RETIRED {
@@ -458,9 +487,8 @@ impl Interpreter {
             }
             return Ok(Some(index));
         }
-        if self.map.len() >= MAX_BLOCKS {
-            self.drop_all(core.env.memory);
-            tier.forget(core.env.memory);
+        if self.map.len() >= if T::ACTIVE { MAX_COLD } else { MAX_BLOCKS } {
+            self.drop_one(core.env.ways);
         }
         let mut ops = std::mem::take(&mut self.scratch);
         ops.clear();
@@ -516,6 +544,12 @@ impl Interpreter {
         if T::ACTIVE
             && let Some(chain) = &mut chain
         {
+            if self.embers.is_empty() {
+                self.embers = vec![(0, 0); EMBERS].into_boxed_slice();
+            }
+            let (place, name) = ember(&key);
+            let heat = if self.embers[place].0 == name { self.embers[place].1 } else { 0 };
+            chain.target().warm(heat.into());
             match tier.find(&key, core.cpu, core.env) {
                 0 => {}
                 native => chain.set_native(native),

@@ -172,8 +172,6 @@ pub trait Tier {
     /// Code was overwritten: drops the native code that is affected. Unless all is still `marked`, marks of code in that
     /// page have been taken away, and it marks the rest again.
     fn overwritten(&mut self, write: CodeWrite, marked: bool, memory: &mut GuestMemory);
-    /// Drops all native code.
-    fn forget(&mut self, memory: &mut GuestMemory);
 }
 
 /// No tier above.
@@ -194,5 +192,4 @@ impl Tier for Alone {
     }
     fn entered(&mut self, _place: &Place, _second: Option<HostPage>, _epoch: u64) {}
     fn overwritten(&mut self, _write: CodeWrite, _marked: bool, _memory: &mut GuestMemory) {}
-    fn forget(&mut self, _memory: &mut GuestMemory) {}
 }
