@@ -138,6 +138,8 @@ enum Cold {
         ip: u32,
         disp: i32,
         group: Option<usize>,
+        /// R10 is added to R8.
+        is_split: bool,
         value: Option<Value>,
         flags: Flags,
         unit: x87::Unit,
@@ -616,12 +618,12 @@ impl Quick<'_> {
             }
         }
     }
-    /// An access of the instruction at hand: R8 becomes a host address from which it is the
-    /// answer's distance. Flags of the host are lost. The cold part is the caller's to complete.
-    fn touch(&mut self, m: &Address, bytes: u64, how: u32, value: Option<Value>) -> Result<i32, Not> {
+    /// An access of the instruction at hand: where the host has it, in R8 and for reading in R10 as well. Flags of the
+    /// host are lost. The cold part is the caller's to complete.
+    fn touch(&mut self, m: &Address, bytes: u64, how: u32, value: Option<Value>) -> Result<At, Not> {
         self.touch_at(m.seg, m.flat, Quick::place(m), m.width == Width::Word, bytes, how, value)
     }
-    fn touch_stack(&mut self, base: Reg, disp: i32, bytes: u64, how: u32, value: Option<Value>) -> Result<i32, Not> {
+    fn touch_stack(&mut self, base: Reg, disp: i32, bytes: u64, how: u32, value: Option<Value>) -> Result<At, Not> {
         self.touch_at(Seg::Ss, true, at(base, disp), false, bytes, how, value)
     }
     #[allow(clippy::too_many_arguments, reason = "all of one access")]
@@ -634,7 +636,7 @@ impl Quick<'_> {
         bytes: u64,
         how: u32,
         value: Option<Value>,
-    ) -> Result<i32, Not> {
+    ) -> Result<At, Not> {
         let number = self.access;
         self.access += 1;
         let (flags, unit) = (self.path.flags, self.path.unit);
@@ -645,7 +647,7 @@ impl Quick<'_> {
         }
         let info = describe(seg, flat, bytes, how, self.later as u32, debt);
         let is_write = how != READ;
-        let cold = |jumps, back, disp, group, saved| Cold::Access {
+        let cold = |jumps, back, disp, group, saved, is_split| Cold::Access {
             jumps,
             back,
             place,
@@ -655,6 +657,7 @@ impl Quick<'_> {
             ip: 0,
             disp,
             group,
+            is_split,
             value,
             flags,
             unit,
@@ -673,8 +676,8 @@ impl Quick<'_> {
                 let jump = self.a.jcc(cc::E);
                 let back = self.a.here();
                 let disp = span.back as i32;
-                self.push_access(cold(vec![jump], back, disp, None, false));
-                return Ok(disp);
+                self.push_access(cold(vec![jump], back, disp, None, false, false));
+                return Ok(at(R8, disp));
             }
             if self.free_groups < stubs::MAX_GROUPS {
                 group = Some(self.free_groups);
@@ -706,13 +709,19 @@ impl Quick<'_> {
         self.a.alu_load(Size::Q, 5, R8, entry(0));
         self.a.alu_imm(Size::Q, 7, R8, (PAGE - bytes) as u32);
         jumps.push(self.a.jcc(cc::A));
-        self.a.alu_load(Size::Q, 0, R8, entry(8));
+        // What is read is waited for: distance and page are found at the same time, and the access adds them.
+        let is_split = how == READ && group.is_none();
+        if is_split {
+            self.a.load(Size::Q, R10, entry(8));
+        } else {
+            self.a.alu_load(Size::Q, 0, R8, entry(8));
+        }
         if let Some(slot) = group {
             self.a.store(Size::Q, word(stubs::GROUPS + 8 * slot), R8);
         }
         let back = self.a.here();
-        self.push_access(cold(jumps, back, back_by, group, !flat));
-        Ok(back_by)
+        self.push_access(cold(jumps, back, back_by, group, !flat, is_split));
+        Ok(At { index: is_split.then_some(R10), ..at(R8, back_by) })
     }
     fn push_access(&mut self, mut cold: Cold) {
         if let Cold::Access { ip, .. } = &mut cold {
@@ -721,12 +730,17 @@ impl Quick<'_> {
         self.cold.push(cold);
     }
     fn read(&mut self, i: &Insn, bytes: Width) -> Result<At, Not> {
-        let disp = self.touch(&i.mem, bytes.bytes(), READ, None)?;
-        Ok(at(R8, disp))
+        self.touch(&i.mem, bytes.bytes(), READ, None)
+    }
+    /// Where an operand is that other code goes before, which may change R10.
+    fn in_r8(&mut self, operand: At) -> At {
+        let Some(index) = operand.index else { return operand };
+        self.a.alu(Size::Q, 0, R8, index);
+        At { index: None, ..operand }
     }
     fn write(&mut self, i: &Insn, s: Width, value: Value) -> Done {
-        let disp = self.touch(&i.mem, s.bytes(), WRITE, Some(value))?;
-        self.put(size(s), at(R8, disp), value);
+        let to = self.touch(&i.mem, s.bytes(), WRITE, Some(value))?;
+        self.put(size(s), to, value);
         Ok(())
     }
     fn put(&mut self, s: Size, to: At, value: Value) {
@@ -737,10 +751,10 @@ impl Quick<'_> {
     }
     /// Reads, changes and writes the memory operand: `change` writes code that does so.
     fn modify(&mut self, i: &Insn, bytes: Width, change: impl FnOnce(&mut Self, At)) -> Done {
-        let disp = self.touch(&i.mem, bytes.bytes(), MODIFY, None)?;
+        let to = self.touch(&i.mem, bytes.bytes(), MODIFY, None)?;
         let index = self.cold.len() - 1;
         let from = self.a.here();
-        change(self, at(R8, disp));
+        change(self, to);
         let code = self.a.code[from..].to_vec();
         let here = self.a.here();
         if let Some(Cold::Access { modify, .. }) = self.cold.get_mut(index) {
@@ -763,6 +777,7 @@ impl Quick<'_> {
                 ip,
                 disp,
                 group,
+                is_split,
                 value,
                 flags,
                 unit,
@@ -813,6 +828,9 @@ impl Quick<'_> {
                 }
                 if let Some(slot) = group {
                     self.a.store_imm(Size::Q, word(stubs::GROUPS + 8 * slot), 0);
+                }
+                if is_split {
+                    self.a.mov_imm(R10, 0);
                 }
                 let Some((code, behind)) = modify else { return self.a.jump_back(back) };
                 self.a.code.extend_from_slice(&code);
@@ -1500,25 +1518,25 @@ impl Quick<'_> {
                     }
                     _ => return Ok(self.one(n, number)),
                 };
-                let disp = self.touch_stack(SP, -bytes, w.bytes(), WRITE, Some(value))?;
-                self.put(z, at(R8, disp), value);
+                let place = self.touch_stack(SP, -bytes, w.bytes(), WRITE, Some(value))?;
+                self.put(z, place, value);
                 self.a.lea(Size::D, SP, at(SP, -bytes));
             }
             Opcode::PopReg => {
                 if d.kind != OperandKind::Reg {
                     return Ok(self.one(n, number));
                 }
-                let disp = self.touch_stack(SP, 0, w.bytes(), READ, None)?;
+                let place = self.touch_stack(SP, 0, w.bytes(), READ, None)?;
                 self.a.lea(Size::D, SP, at(SP, w.bytes() as i32));
-                self.a.load(z, host(d.index), at(R8, disp));
+                self.a.load(z, host(d.index), place);
             }
             Opcode::Leave => {
                 if w != Width::Dword {
                     return Ok(self.one(n, number));
                 }
-                let disp = self.touch_stack(host(gpr::BP), 0, 4, READ, None)?;
+                let place = self.touch_stack(host(gpr::BP), 0, 4, READ, None)?;
                 self.a.lea(Size::D, SP, at(host(gpr::BP), 4));
-                self.a.load(z, host(gpr::BP), at(R8, disp));
+                self.a.load(z, host(gpr::BP), place);
             }
             Opcode::CallNear if w == Width::Dword => {
                 self.push_return(i)?;
@@ -1548,8 +1566,8 @@ impl Quick<'_> {
                 return Ok(End::Jump);
             }
             Opcode::Ret if w == Width::Dword => {
-                let disp = self.touch_stack(SP, 0, 4, READ, None)?;
-                self.a.load(Size::D, R8, at(R8, disp));
+                let place = self.touch_stack(SP, 0, 4, READ, None)?;
+                self.a.load(Size::D, R8, place);
                 self.a.lea(Size::D, SP, at(SP, 4 + i.imm as i32));
                 return Ok(End::Jump);
             }
@@ -1587,6 +1605,7 @@ impl Quick<'_> {
             Opcode::Cmovcc if w != Width::Byte && d.kind == OperandKind::Reg => match s.kind {
                 OperandKind::Mem => {
                     let from = self.read(i, w)?;
+                    let from = self.in_r8(from);
                     let c = self.condition(i.cond);
                     self.a.rm(z, &[0x0f, 0x40 | c], host(d.index), from);
                 }
@@ -1613,9 +1632,9 @@ impl Quick<'_> {
                 self.a.load_zero(Size::W, R11, selector(d.index));
                 let access = std::mem::replace(&mut self.access, usize::MAX - 1);
                 let value = Value::Reg(R11);
-                let disp = self.touch_stack(SP, -(w.bytes() as i32), w.bytes(), WRITE, Some(value))?;
+                let place = self.touch_stack(SP, -(w.bytes() as i32), w.bytes(), WRITE, Some(value))?;
                 self.access = access;
-                self.put(z, at(R8, disp), value);
+                self.put(z, place, value);
                 self.a.lea(Size::D, SP, at(SP, -(w.bytes() as i32)));
             }
             Opcode::Helper if i.mnemonic == Mnemonic::Cli && self.is_kernel() => {
@@ -1664,8 +1683,8 @@ impl Quick<'_> {
     }
     fn push_return(&mut self, i: &Insn) -> Done {
         let value = Value::Imm(i.next_ip() as u32);
-        let disp = self.touch_stack(SP, -4, 4, WRITE, Some(value))?;
-        self.put(Size::D, at(R8, disp), value);
+        let place = self.touch_stack(SP, -4, 4, WRITE, Some(value))?;
+        self.put(Size::D, place, value);
         self.a.lea(Size::D, SP, at(SP, -4));
         Ok(())
     }
@@ -1789,6 +1808,7 @@ impl Quick<'_> {
                 let r = number_of(d);
                 let from = self.read(i, w)?;
                 if carries {
+                    let from = self.in_r8(from);
                     self.carry_to_host();
                     self.a.alu_load(z, alu, r, from);
                     self.set_bits(of, z);

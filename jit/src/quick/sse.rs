@@ -6,7 +6,7 @@
 //! arithmetic is left to the interpreter. What hosts may do differently (approximate reciprocals) and what touches MMX
 //! registers is the helper's.
 
-use super::assembler::{At, R8, R9, Size, at, cc, host};
+use super::assembler::{At, R8, R9, Size, cc, host};
 use super::stubs::{READ, WRITE};
 use super::{Cold, Copying, Done, End, H_ALL, Not, Quick, stubs, word};
 use crate::survey::{ALL, Known, Surveyor};
@@ -307,16 +307,15 @@ impl Quick<'_> {
     }
     /// The memory operand, looked up.
     fn sse_place(&mut self, i: &Insn, shape: &Shape, how: u32) -> Result<At, Not> {
-        let disp = self.touch(&i.mem, shape.bytes, how, None)?;
+        let place = self.touch(&i.mem, shape.bytes, how, None)?;
         if let Some(Cold::Access { info, .. }) = self.cold.last_mut()
             && shape.is_aligned
         {
             *info |= stubs::ALIGNED;
         }
-        let place = at(R8, disp);
         if shape.is_aligned {
             // Pages of the host and the words begin at round addresses as well.
-            if disp & 15 == 0 {
+            if place.index.is_none() && place.disp & 15 == 0 {
                 self.a.test_imm(Size::B, R8, 15);
             } else {
                 self.a.lea(Size::D, R9, place);

@@ -313,8 +313,8 @@ impl Quick<'_> {
                 self.note(i, false);
             }
             Form::Read(first, number, bytes) => {
-                let disp = self.touch(&i.mem, bytes, READ, None)?;
-                self.a.escape(first, number, at(R8, disp));
+                let place = self.touch(&i.mem, bytes, READ, None)?;
+                self.a.escape(first, number, place);
                 self.note(i, true);
             }
             Form::Write(first, number, bytes) => {
@@ -330,8 +330,8 @@ impl Quick<'_> {
             Form::LoadControl => {
                 // The helper keeps no scratch register.
                 self.free_r11();
-                let disp = self.touch(&i.mem, 2, READ, None)?;
-                self.a.load_zero(Size::W, R9, at(R8, disp));
+                let place = self.touch(&i.mem, 2, READ, None)?;
+                self.a.load_zero(Size::W, R9, place);
                 self.a.alu_imm(Size::D, 4, R9, 0x1f3f);
                 self.a.alu_imm(Size::D, 1, R9, 0x40);
                 self.a.mov(Size::D, R8, R9);
@@ -364,12 +364,12 @@ impl Quick<'_> {
     }
     /// A store of the x87 unit. The one out of the way is made with a copy of the state, because it may fault.
     fn store_float(&mut self, i: &Insn, first: u8, number: u8, bytes: u64) -> Done {
-        let disp = self.touch(&i.mem, bytes, WRITE, None)?;
+        let place = self.touch(&i.mem, bytes, WRITE, None)?;
         if let Some(Cold::Access { copy, .. }) = self.cold.last_mut() {
             let to = if bytes > 8 { stubs::WIDE } else { stubs::VALUE };
             *copy = Some(Copying::Float { first, number, to });
         }
-        self.a.escape(first, number, at(R8, disp));
+        self.a.escape(first, number, place);
         Ok(())
     }
 }
