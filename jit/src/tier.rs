@@ -332,7 +332,7 @@ pub(crate) struct Upper {
     map: Option<std::fs::File>,
     /// Quick code.
     space: Space,
-    /// Entries that the interpreter has not heard of.
+    /// Entries that the interpreter has not heard of, and with 0 other blocks.
     fresh: Vec<(Place, u32)>,
     /// Code on disk, and what is to go there.
     cache: Option<Cache>,
@@ -660,6 +660,8 @@ impl Upper {
             self.counters.failed += 1;
             return;
         };
+        let inside = region.blocks.iter().enumerate().filter(|(_, block)| !block.is_entry);
+        self.fresh.extend(inside.map(|(number, _)| (region.place_of(number), 0)));
         self.touch(&region.pages[0], region.place.mode.has(Mode::USER));
         self.counters.regions += 1;
         self.counters.translated += region.instructions as u64;

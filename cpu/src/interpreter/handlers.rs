@@ -257,24 +257,25 @@ impl Chain {
     /// that they lie in two pages. An empty block is none.
     pub fn new(block: &[Lowered], crosses: bool) -> Option<Chain> {
         let start = block.first()?.insn.ip;
-        let mut cold: Vec<Cold> = block
-            .iter()
-            .enumerate()
-            .map(|(n, lowered)| Cold { insn: lowered.insn, later: (block.len() - 1 - n) as u32, native: 0, heat: 0 })
-            .collect();
+        let mut cold = Vec::with_capacity(block.len() + 1);
+        cold.extend(block.iter().enumerate().map(|(n, lowered)| Cold {
+            insn: lowered.insn,
+            later: (block.len() - 1 - n) as u32,
+            native: 0,
+            heat: 0,
+        }));
         // Behind the last instruction; its IP is where a block goes on that ends in no jump.
         let mut insn = block.last()?.insn;
         insn.ip = insn.next_ip();
         cold.push(Cold { insn, later: 0, native: 0, heat: 0 });
         let cold = leak(cold.into_boxed_slice());
         let links = leak(Box::new([Link::void(if crosses { NOWHERE } else { start }); 2]));
-        let mut ops: Vec<Op> = (0..block.len())
-            .map(|n| {
-                // SAFETY: `n` is an index of the slice, and it is not changed any more.
-                let cold = unsafe { NonNull::from(&cold.as_ref()[n]) };
-                operation(select(&block[n]), cold, is_exit(block[n].insn.op).then_some(links))
-            })
-            .collect();
+        let mut ops = Vec::with_capacity(block.len() + 1);
+        ops.extend((0..block.len()).map(|n| {
+            // SAFETY: `n` is an index of the slice, and it is not changed any more.
+            let cold = unsafe { NonNull::from(&cold.as_ref()[n]) };
+            operation(select(&block[n]), cold, is_exit(block[n].insn.op).then_some(links))
+        }));
         if let [.., first, jump] = block
             && let Some(handler) = fuse(&first.insn, &jump.insn)
         {
@@ -314,10 +315,14 @@ impl Chain {
     /// Its code is no more: whoever still follows a link to it is sent back to the engine. To be
     /// kept until no context of now is one any more.
     pub fn retire(&mut self, ways: &mut Ways) {
-        // SAFETY: it has operations, and none of them is being run.
+        // SAFETY: it has operations, and none of them is being run. Only the first ever will be, with what it needs.
         let ip = unsafe {
             let first = self.ops.cast::<Op>().as_mut();
+            let cold = leak(Box::new([*first.cold.as_ref()]));
+            drop(Box::from_raw(self.cold.as_ptr()));
+            self.cold = cold;
             first.handler = retired;
+            first.cold = cold.cast();
             first.cold.as_ref().insn.ip
         };
         let jump = &mut ways.jumps[Ways::slot(ip)];

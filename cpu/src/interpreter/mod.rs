@@ -26,15 +26,17 @@ use tier::{Alone, Boundary, Native, Place, Tier};
 /// Most operations in a block; bounds the depth of the handler chain.
 const MAX_BLOCK: usize = 64;
 /// Chains of dropped blocks kept before all links are given up.
-const MAX_RETIRED: usize = 512;
+const MAX_RETIRED: usize = 2048;
 /// Entries of the table of contexts.
 const CONTEXTS: usize = 64;
 /// Blocks kept before the oldest are dropped. One is about a kilobyte.
 const MAX_BLOCKS: usize = 28 << 10;
 /// The same below a tier that has what is hot.
-const MAX_COLD: usize = 10 << 10;
+const MAX_COLD: usize = 11 << 10;
+/// Ticks for which a block has run that is not kept for them.
+const HARDLY: u32 = 16;
 /// Entries of the table that remembers how hot dropped blocks were.
-const EMBERS: usize = 1 << 15;
+const EMBERS: usize = 1 << 16;
 
 struct Block {
     /// `None` when it is no more.
@@ -44,6 +46,8 @@ struct Block {
     key: Place,
     /// Bytes in the first page, and in the second.
     bytes: [u16; 2],
+    /// How hot it was when there were too many blocks last.
+    seen: u32,
 }
 
 impl Block {
@@ -136,7 +140,8 @@ pub struct Interpreter {
     /// The block that is dropped next when there are too many: round and round, about the oldest.
     oldest: usize,
     /// Heat of dropped blocks, by a hash of their place and with some more of that hash, so that what comes round
-    /// rarely is translated in the end. One that takes another's for its own is translated too soon, which nobody sees.
+    /// rarely is translated in the end, with all that has run around it. One that takes another's for its own is
+    /// translated too soon, which nobody sees.
     embers: Box<[(u16, u16)]>,
     map: Map<Place, u32>,
     pages: Map<HostPage, Vec<Part>>,
@@ -186,7 +191,8 @@ fn ember(place: &Place) -> (usize, u16) {
     let mut hash = Mix::default();
     place.hash(&mut hash);
     let hash = hash.finish();
-    (hash as usize % EMBERS, (hash >> 48) as u16)
+    // No place is called 0, which is what stands where nothing is remembered.
+    (hash as usize % EMBERS, (hash >> 48) as u16 | 1)
 }
 
 fn is_software_interrupt(mnemonic: Mnemonic) -> bool {
@@ -276,19 +282,30 @@ impl Interpreter {
         self.boundary.exceptions()
     }
 
-    /// Drops the oldest block.
+    /// Drops the oldest block that has hardly been run since the last time.
     fn drop_one(&mut self, ways: &mut Ways) {
-        for _ in 0..self.blocks.len() {
+        for _ in 0..=2 * self.blocks.len() {
             let at = self.oldest % self.blocks.len();
             self.oldest = at + 1;
-            let block = &self.blocks[at];
-            if let Some(chain) = &block.chain {
-                let (place, name) = ember(&block.key);
-                if let Some(ember) = self.embers.get_mut(place) {
-                    *ember = (name, u16::try_from(chain.target().warm(0)).unwrap_or(u16::MAX));
-                }
-                return self.retire(at as u32, ways);
+            let block = &mut self.blocks[at];
+            let Some(chain) = &block.chain else { continue };
+            let heat = chain.target().warm(0);
+            if heat <= block.seen.saturating_add(HARDLY) {
+                return self.lay_by(at as u32, ways);
             }
+            block.seen = heat;
+        }
+    }
+
+    /// Drops a block that is right, but not needed.
+    fn lay_by(&mut self, index: u32, ways: &mut Ways) {
+        let block = &self.blocks[index as usize];
+        if let Some(chain) = &block.chain {
+            let (place, name) = ember(&block.key);
+            if let Some(ember) = self.embers.get_mut(place) {
+                *ember = (name, u16::try_from(chain.target().warm(0)).unwrap_or(u16::MAX));
+            }
+            self.retire(index, ways);
         }
     }
 
@@ -548,14 +565,16 @@ impl Interpreter {
                 self.embers = vec![(0, 0); EMBERS].into_boxed_slice();
             }
             let (place, name) = ember(&key);
-            let heat = if self.embers[place].0 == name { self.embers[place].1 } else { 0 };
-            chain.target().warm(heat.into());
+            if self.embers[place].0 == name {
+                chain.target().warm(self.embers[place].1.into());
+            }
             match tier.find(&key, core.cpu, core.env) {
                 0 => {}
                 native => chain.set_native(native),
             }
         }
-        let block = Block { chain, second, key, bytes };
+        let seen = chain.as_ref().map_or(0, |chain| chain.target().warm(0));
+        let block = Block { chain, second, key, bytes, seen };
         let index = match self.free.pop() {
             Some(index) => {
                 self.blocks[index as usize] = block;
@@ -762,7 +781,7 @@ impl Interpreter {
             }
             // From here on only plain code runs, until something makes us look again.
             if T::ACTIVE {
-                tier.collect(|place, native| self.install(place, native));
+                tier.collect(|place, native| self.install(place, native, env.ways));
             }
             self.set_context(cpu, env);
             let mut target = match self.enter(tier, cpu, env) {
@@ -879,20 +898,28 @@ impl Interpreter {
         // The block has been entered before in this context, so this does nothing but look.
         let Ok(Some(index)) = self.block_at(tier, cpu, env) else { return };
         let place = self.blocks[index as usize].key;
-        let known = |place: &Place| self.map.contains_key(place);
+        let known = |place: &Place| {
+            let (at, name) = ember(place);
+            self.map.contains_key(place) || self.embers.get(at).is_some_and(|ember| ember.0 == name)
+        };
         tier.hot(&place, &known, cpu, env);
         if env.memory.write_epoch() != self.seen_writes {
             self.seen_writes = env.memory.write_epoch();
             env.tlb.flush_writes();
         }
-        tier.collect(|place, native| self.install(place, native));
+        tier.collect(|place, native| self.install(place, native, env.ways));
+        // No link may be followed to a chain that was dropped.
+        self.set_context(cpu, env);
     }
 
-    fn install(&mut self, place: &Place, native: u32) {
-        if let Some(&index) = self.map.get(place)
-            && let Some(chain) = &mut self.blocks[index as usize].chain
-        {
+    /// There is native code at `place`, with this number, or it is inside such code and cannot be entered there.
+    fn install(&mut self, place: &Place, native: u32, ways: &mut Ways) {
+        let Some(&index) = self.map.get(place) else { return };
+        let Some(chain) = &mut self.blocks[index as usize].chain else { return };
+        if native != 0 {
             chain.set_native(native);
+        } else if chain.target().native() == 0 {
+            self.lay_by(index, ways);
         }
     }
 

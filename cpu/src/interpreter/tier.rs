@@ -156,7 +156,8 @@ pub trait Tier {
     fn find(&mut self, place: &Place, cpu: &CpuState, env: &mut Env<'_>) -> u32;
     /// The block at `place` is hot, and is the current one. `known` tells which blocks have run.
     fn hot(&mut self, place: &Place, known: &dyn Fn(&Place) -> bool, cpu: &mut CpuState, env: &mut Env<'_>);
-    /// Gives `install` the places and numbers of native code that has become ready.
+    /// Gives `install` the places and numbers of native code that has become ready, and with 0 places of blocks inside
+    /// of it, which the interpreter will hardly come to again.
     fn collect(&mut self, install: impl FnMut(&Place, u32));
     /// Runs native code `number` at the current IP. Translations of addresses are valid for the
     /// code that the interpreter has entered in the same epoch.

@@ -1,0 +1,121 @@
+//! Small programs for what random ones hardly meet.
+#![cfg(any(
+    all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")),
+    all(target_os = "macos", target_arch = "aarch64")
+))]
+
+use cpu::Model;
+use cpu::bus::Bus;
+use cpu::engine::{Engine, Exit};
+use cpu::interpreter::Interpreter;
+use cpu::memory::GuestMemory;
+use cpu::state::{Attributes, CpuState, Seg, Segment, cr0, gpr};
+use jit::{Settings, Translator};
+
+/// A board with nothing on it.
+struct Board;
+
+impl Bus for Board {}
+
+const RAM: u64 = 1 << 20;
+const CODE: u64 = 0x1000;
+
+/// A processor in flat 32-bit mode before `program`, and its memory.
+fn machine(program: &[u8]) -> (CpuState, GuestMemory) {
+    let mut memory = GuestMemory::new(RAM, 0, 0).unwrap();
+    let ram = memory.ram();
+    memory.map(0, RAM, ram, 0, false);
+    memory.write(CODE, program);
+    let mut cpu = CpuState::new(Model::PentiumM);
+    cpu.cr0 |= cr0::PE;
+    for seg in [Seg::Cs, Seg::Ds, Seg::Es, Seg::Ss] {
+        let attributes = Attributes(if seg == Seg::Cs { 0xc9b } else { 0xc93 });
+        cpu.seg[seg as usize] = Segment::new(8, 0, u32::MAX, attributes, true);
+    }
+    cpu.rip = CODE;
+    cpu.gpr.set(gpr::SP, 0x8_0000);
+    cpu.update_mode();
+    (cpu, memory)
+}
+
+fn translator(threshold: u32) -> Translator {
+    let settings = Settings { threshold, background: Some(false), cache: None, ..Settings::default() };
+    Translator::new(&settings).unwrap()
+}
+
+/// Runs until HLT; the registers then.
+fn run(engine: &mut dyn Engine, program: &[u8]) -> CpuState {
+    let (mut cpu, mut memory) = machine(program);
+    for n in 0..0x40_u64 {
+        memory.write(0x3000 + 4 * n, &(n as u32).wrapping_mul(0x9e37_79b9).to_le_bytes());
+    }
+    assert_eq!(engine.run(&mut cpu, &mut memory, &mut Board, u64::MAX).0, Exit::Halted);
+    cpu.lazy.settle();
+    cpu
+}
+
+#[test]
+fn operands_in_memory_are_there_when_old_flags_have_been_looked_at() {
+    let makers: [&[u8]; 16] = [
+        &[0x81, 0xc3, 0xb9, 0x79, 0x37, 0x9e],
+        &[0x81, 0xeb, 0xb9, 0x79, 0x37, 0x9e],
+        &[0x83, 0xd3, 0x71],
+        &[0x83, 0xdb, 0x71],
+        &[0x39, 0xcb],
+        &[0x83, 0xe3, 0xf9],
+        &[0x81, 0xf3, 0xb9, 0x79, 0x37, 0x9e],
+        &[0x43],
+        &[0xf7, 0xdb],
+        &[0xc1, 0xe3, 3],
+        &[0xd1, 0xfb],
+        &[0xd3, 0xeb],
+        &[0xd1, 0xc3],
+        &[0x69, 0xdb, 0xb9, 0x79, 0x37, 0x9e],
+        &[0x0f, 0xa3, 0xcb],
+        &[0x66, 0x01, 0xcb],
+    ];
+    for maker in makers {
+        // mov edi, f; mov ecx, 500; again: add ebx, ecx; what makes flags; call edi; dec ecx; jnz again; hlt
+        // f: cmovc eax, [3000h]; cmovs edx, [3004h]; cmovle ebp, [3008h]; adc esi, [300Ch]; ret
+        // Where f is entered nothing is known of the flags.
+        let mut made = [0x90; 6];
+        made[6 - maker.len()..].copy_from_slice(maker);
+        let program = [
+            &[0xbf, 0x18, 0x10, 0, 0, 0xb9, 0xf4, 1, 0, 0, 0x01, 0xcb][..],
+            &made,
+            &[0xff, 0xd7, 0x49, 0x75, 0xf3, 0xf4],
+            &[0x0f, 0x42, 0x05, 0, 0x30, 0, 0, 0x0f, 0x48, 0x15, 4, 0x30, 0, 0, 0x0f, 0x4e, 0x2d, 8, 0x30, 0, 0],
+            &[0x13, 0x35, 0x0c, 0x30, 0, 0, 0xc3],
+        ]
+        .concat();
+        let right = run(&mut Interpreter::new(), &program);
+        for threshold in [1, 20] {
+            let mut translator = translator(threshold);
+            assert_eq!(run(&mut translator, &program), right, "{maker:02x?}, translated after {threshold}");
+            assert!(translator.counters().native > 0);
+        }
+    }
+}
+
+const BLOCKS: u64 = 12_000;
+/// Of each block, the last of which is a jump.
+const INSTRUCTIONS: u64 = 31;
+const ROUNDS: u64 = 40;
+
+#[test]
+fn what_comes_round_rarely_is_translated_in_the_end() {
+    // inc eax, 30 times; jmp $+2
+    let block = [&[0x40; INSTRUCTIONS as usize - 1][..], &[0xeb, 0]].concat();
+    let back = -((BLOCKS * block.len() as u64 + 7) as i32);
+    // The blocks; dec ecx; jnz to the first; hlt
+    let end = [&[0x49, 0x0f, 0x85][..], &back.to_le_bytes(), &[0xf4]].concat();
+    let (mut cpu, mut memory) = machine(&[block.repeat(BLOCKS as usize), end].concat());
+    cpu.gpr.set(gpr::CX, ROUNDS);
+    let mut engine = translator(250);
+    let (exit, done) = engine.run(&mut cpu, &mut memory, &mut Board, u64::MAX);
+    assert_eq!(exit, Exit::Halted);
+    assert_eq!(cpu.gpr.get(gpr::AX), BLOCKS * (INSTRUCTIONS - 1) * ROUNDS);
+    assert_eq!(done, ROUNDS * (BLOCKS * INSTRUCTIONS + 2) + 1);
+    let counters = engine.counters();
+    assert!(counters.native > done / 2, "hardly anything was translated: {counters:?}");
+}
