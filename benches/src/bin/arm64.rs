@@ -153,6 +153,7 @@ fn build(guests: &Path, target: &Path) -> Result<(), Error> {
         .args(["build", "--release", "--target", TARGET, "-p", "beigebox-benches", "--example", "flat"])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .env("CARGO_TARGET_DIR", target)
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "none")
         .env("RUSTC", guests.join("rust-arm64/bin/rustc"))
         .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc")
         .env("CC_aarch64_unknown_linux_gnu", "aarch64-linux-gnu-gcc");
