@@ -19,8 +19,10 @@ mod settings;
 mod signals;
 mod sink;
 mod sound;
+#[cfg(unix)]
 mod terminal;
 mod test;
+#[cfg(unix)]
 mod typed;
 mod values;
 

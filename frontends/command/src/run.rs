@@ -145,7 +145,7 @@ impl Places {
         places
     }
     fn has_terminal() -> bool {
-        std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+        cfg!(unix) && std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
     }
     fn is_shown(&self) -> bool {
         self.window || self.terminal

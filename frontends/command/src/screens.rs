@@ -1,12 +1,14 @@
 //! The front ends of a run: where the screen is shown, and what people do there.
 
 use crate::console::{Console, Input};
+#[cfg(unix)]
 use crate::terminal::Terminal;
 use crate::{Failure, code};
 use beigebox::Machine;
 use beigebox::clock::Pace;
 use beigebox::host::{self, Mode};
 use beigebox::pc::Chip;
+#[cfg(unix)]
 use rustix::event::{PollFd, PollFlags, Timespec};
 use screen::{Command, Event, FrontEnd, Hands, Mouse, Status};
 use std::path::PathBuf;
@@ -105,9 +107,15 @@ impl Screens {
     pub(crate) fn add(&mut self, front: Box<dyn FrontEnd>) {
         self.fronts.push(front);
     }
+    #[cfg(unix)]
     pub(crate) fn terminal(&mut self) -> std::io::Result<()> {
         self.fronts.push(Box::new(Terminal::open()?));
         Ok(())
+    }
+    /// Keys come from a Unix terminal only.
+    #[cfg(not(unix))]
+    pub(crate) fn terminal(&mut self) -> std::io::Result<()> {
+        Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "there is no screen in a terminal on this host"))
     }
     /// Standard input goes to the serial line.
     pub(crate) fn console(&mut self) -> std::io::Result<()> {
@@ -157,7 +165,13 @@ impl Screens {
         Ok(false)
     }
 
+    /// Nothing says here when somebody does something.
+    #[cfg(not(unix))]
+    fn wait(&mut self, longest: Duration) {
+        std::thread::sleep(longest.min(LONGEST_WAIT_USED));
+    }
     /// Until somebody does something, so long at most.
+    #[cfg(unix)]
     fn wait(&mut self, longest: Duration) {
         let lines = self.fronts.iter().filter_map(|front| front.line());
         let mut lines: Vec<_> = lines.map(|line| PollFd::from_borrowed_fd(line, PollFlags::IN)).collect();
