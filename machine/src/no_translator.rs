@@ -18,12 +18,14 @@ pub(super) struct Settings {
 }
 
 /// What it would write down.
+#[allow(dead_code, reason = "nobody writes anything here")]
 pub(super) struct DumpSettings {
     pub(super) folder: std::path::PathBuf,
     pub(super) address: Option<u64>,
 }
 
 /// Where it would keep code.
+#[allow(dead_code, reason = "nobody writes anything here")]
 pub(super) struct CacheSettings {
     pub(super) folder: std::path::PathBuf,
     pub(super) limit: u64,

@@ -22,6 +22,7 @@ pub(crate) fn raw_mode() -> std::io::Result<()> {
 }
 
 /// Says that the terminal shows the alternate screen, which [`restore`] then leaves.
+#[cfg(unix)]
 pub(crate) fn screen_mode() {
     SCREEN.store(true, Ordering::SeqCst);
 }
