@@ -103,7 +103,7 @@ impl SharedFolder {
     }
 
     fn lock(&self) -> MutexGuard<'_, Mirror> {
-        self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.mirror)
     }
     /// Begins to wait for quiet. Without a thread, flushes and the end are what there is.
     fn watch(&mut self) {
@@ -111,7 +111,7 @@ impl SharedFolder {
         let mirror = self.mirror.clone();
         let waits = move || {
             while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-                mirror.lock().unwrap_or_else(PoisonError::into_inner).rest();
+                lock(&mirror).rest();
             }
         };
         let thread = std::thread::Builder::new().name("share".into()).spawn(waits);
@@ -363,6 +363,11 @@ impl Mirror {
             _ => Ok(()),
         }
     }
+}
+
+/// A thread that panicked leaves a mirror that is as right as any in the middle of the guest's writes.
+fn lock(mirror: &Mutex<Mirror>) -> MutexGuard<'_, Mirror> {
+    mirror.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(unix)]
