@@ -92,7 +92,8 @@ fn operands_in_memory_are_there_when_old_flags_have_been_looked_at() {
         for threshold in [1, 20] {
             let mut translator = translator(threshold);
             assert_eq!(run(&mut translator, &program), right, "{maker:02x?}, translated after {threshold}");
-            assert!(translator.counters().native > 0);
+            // The code generator of other hosts takes only what is hotter than that, unless it takes everything.
+            assert!(threshold > 1 || translator.counters().native > 0);
         }
     }
 }
