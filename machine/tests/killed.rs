@@ -33,6 +33,17 @@ fn open(path: &Path, mode: Mode) -> Box<beigebox::host::image::qcow2::Qcow2> {
     image
 }
 
+/// This program once more, by what runs programs of other processors if they are such.
+fn this_program() -> Command {
+    let itself = std::env::current_exe().unwrap();
+    let runner = std::env::var("BEIGEBOX_TEST_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    let Some(first) = words.next() else { return Command::new(itself) };
+    let mut command = Command::new(first);
+    command.args(words).arg(itself);
+    command
+}
+
 /// The program that is killed: writes, says which write was flushed last, never ends.
 #[test]
 #[ignore = "run by the other test, and killed"]
@@ -74,7 +85,7 @@ fn killed_writers_lose_nothing_that_was_flushed() {
         } else if kill % 8 == 4 {
             open(&path, Mode::Write).create_snapshot(&format!("at {kill}"), 0).unwrap();
         }
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let mut child = this_program()
             .args(["writer", "--exact", "--ignored", "--nocapture"])
             .env(IMAGE, &path)
             .env(FIRST, number.to_string())
