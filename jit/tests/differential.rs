@@ -438,11 +438,11 @@ fn long_random_programs_run_as_on_the_interpreter() {
 }
 #[test]
 fn long_x87_programs_run_as_on_the_interpreter() {
-    long_programs(Flavour::X87, setting("MILLIONS", 8) / 4);
+    long_programs(Flavour::X87, setting("MILLIONS", 8).div_ceil(4));
 }
 #[test]
 fn long_sse_programs_run_as_on_the_interpreter() {
-    long_programs(Flavour::Vectors, setting("MILLIONS", 8) / 4);
+    long_programs(Flavour::Vectors, setting("MILLIONS", 8).div_ceil(4));
 }
 
 // --- each boundary -------------------------------------------------------------------------------
