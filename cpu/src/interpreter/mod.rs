@@ -566,7 +566,8 @@ impl Interpreter {
             }
             let (place, name) = ember(&key);
             if self.embers[place].0 == name {
-                chain.target().warm(self.embers[place].1.into());
+                // It counts once: what has become native since must not be hot again at once when that code is dropped.
+                chain.target().warm(std::mem::take(&mut self.embers[place].1).into());
             }
             match tier.find(&key, core.cpu, core.env) {
                 0 => {}
