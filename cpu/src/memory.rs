@@ -510,8 +510,8 @@ impl GuestMemory {
             }
         }
     }
-    /// The engine has dropped all its translations of code in `page`.
-    pub fn clear_code(&mut self, page: HostPage) {
+    /// Nothing in `page` is code any more.
+    fn clear_code(&mut self, page: HostPage) {
         let index = self.index(page);
         self.has_code[index] = false;
         self.code.remove(&(index as u32));

@@ -58,7 +58,7 @@ pub(crate) const UNLINKED: usize = 480;
 /// The table of jumps: key, code, number of the entry, validity word of its page.
 pub(crate) const JUMP_TABLE: usize = 1024;
 /// Its entries.
-pub(crate) const JUMPS: usize = 16384;
+pub(crate) const JUMPS: usize = 4096;
 /// By how many bits an IP is shifted for what it is mixed with, for functions that begin at round addresses.
 pub(crate) const JUMP_FOLD: u32 = 12;
 const _: () = assert!(JUMP_TABLE / 8 + 4 * JUMPS <= ENGINE_WORDS);

@@ -387,6 +387,11 @@ impl Chain {
         }
         true
     }
+    /// Ticks that the block was found running.
+    pub(super) fn heat(&self) -> u32 {
+        // SAFETY: the chain owns them, and no operation is being run.
+        unsafe { self.cold.cast::<Cold>().as_ref().heat }
+    }
     /// How to enter it. Not to be used when the chain is no more.
     pub(super) fn target(&self) -> Target {
         let ops = self.ops;

@@ -2,6 +2,7 @@
 //!
 //! It is the reference for every other engine and the tier in which code starts.
 
+mod embers;
 mod handlers;
 pub mod tier;
 
@@ -10,7 +11,7 @@ use crate::core::{Access, Core, Env, Fault, INDIRECT, LEFT, Leave, SLOW};
 use crate::decode::{Decoded, Lowered, MAX_LENGTH, decode};
 use crate::engine::{Engine, Exit};
 use crate::flags::bits;
-use crate::hash::{Map, Mix};
+use crate::hash::Map;
 use crate::helpers::{debug, interrupts, string};
 use crate::insn::Mnemonic;
 use crate::memory::{Backing, CodeWrite, GuestMemory, HostPage, PAGE};
@@ -18,9 +19,9 @@ use crate::model::Model;
 use crate::state::{Activity, CpuState, Exception, Mode, Seg, Shadow};
 use crate::tlb::Tlb;
 use crate::watch::{Watch, WatchHit};
+use embers::Embers;
 pub use handlers::Ways;
 use handlers::{Chain, FUEL, Target, run_chains};
-use std::hash::{Hash, Hasher};
 use tier::{Alone, Boundary, Native, Place, Tier};
 
 /// Most operations in a block; bounds the depth of the handler chain.
@@ -35,8 +36,6 @@ const MAX_BLOCKS: usize = 28 << 10;
 const MAX_COLD: usize = 11 << 10;
 /// Ticks for which a block has run that is not kept for them.
 const HARDLY: u32 = 16;
-/// Entries of the table that remembers how hot dropped blocks were.
-const EMBERS: usize = 1 << 16;
 
 struct Block {
     /// `None` when it is no more.
@@ -139,10 +138,7 @@ pub struct Interpreter {
     free: Vec<u32>,
     /// The block that is dropped next when there are too many: round and round, about the oldest.
     oldest: usize,
-    /// Heat of dropped blocks, by a hash of their place and with some more of that hash, so that what comes round
-    /// rarely is translated in the end, with all that has run around it. One that takes another's for its own is
-    /// translated too soon, which nobody sees.
-    embers: Box<[(u16, u16)]>,
+    embers: Embers,
     map: Map<Place, u32>,
     pages: Map<HostPage, Vec<Part>>,
     ways: Option<Ways>,
@@ -186,15 +182,6 @@ fn linear_ip(cpu: &CpuState, ip: u64) -> u64 {
     if cpu.mode.has(Mode::LONG) { linear } else { linear & 0xffff_ffff }
 }
 
-/// Where the heat of the block at `place` is remembered, and what stands beside it.
-fn ember(place: &Place) -> (usize, u16) {
-    let mut hash = Mix::default();
-    place.hash(&mut hash);
-    let hash = hash.finish();
-    // No place is called 0, which is what stands where nothing is remembered.
-    (hash as usize % EMBERS, (hash >> 48) as u16 | 1)
-}
-
 fn is_software_interrupt(mnemonic: Mnemonic) -> bool {
     matches!(mnemonic, Mnemonic::Int | Mnemonic::Int3 | Mnemonic::Into | Mnemonic::Int1)
 }
@@ -209,7 +196,7 @@ impl Interpreter {
             blocks: Vec::new(),
             free: Vec::new(),
             oldest: 0,
-            embers: Box::default(),
+            embers: Embers::default(),
             map: Map::default(),
             pages: Map::default(),
             ways: Some(Ways::default()),
@@ -289,7 +276,7 @@ impl Interpreter {
             self.oldest = at + 1;
             let block = &mut self.blocks[at];
             let Some(chain) = &block.chain else { continue };
-            let heat = chain.target().warm(0);
+            let heat = chain.heat();
             if heat <= block.seen.saturating_add(HARDLY) {
                 return self.lay_by(at as u32, ways);
             }
@@ -301,23 +288,20 @@ impl Interpreter {
     fn lay_by(&mut self, index: u32, ways: &mut Ways) {
         let block = &self.blocks[index as usize];
         if let Some(chain) = &block.chain {
-            let (place, name) = ember(&block.key);
-            if let Some(ember) = self.embers.get_mut(place) {
-                *ember = (name, u16::try_from(chain.target().warm(0)).unwrap_or(u16::MAX));
-            }
+            self.embers.keep(&block.key, chain.heat());
             self.retire(index, ways);
         }
     }
 
     /// Drops a block that is not right any more.
     fn kill(&mut self, index: u32, ways: &mut Ways) {
-        self.counters.invalidated += u64::from(self.blocks[index as usize].chain.is_some());
-        self.retire(index, ways);
+        self.counters.invalidated += u64::from(self.retire(index, ways));
     }
 
-    fn retire(&mut self, index: u32, ways: &mut Ways) {
+    /// Drops a block; false when it was dropped before.
+    fn retire(&mut self, index: u32, ways: &mut Ways) -> bool {
         let block = &mut self.blocks[index as usize];
-        let Some(mut chain) = block.chain.take() else { return };
+        let Some(mut chain) = block.chain.take() else { return false };
         self.map.remove(&block.key);
         self.free.push(index);
         chain.retire(ways);
@@ -327,6 +311,7 @@ impl Interpreter {
             self.epoch += 1;
             self.retired.clear();
         }
+        true
     }
 
     /// Remembers that a block has bytes in `page`.
@@ -561,20 +546,13 @@ impl Interpreter {
         if T::ACTIVE
             && let Some(chain) = &mut chain
         {
-            if self.embers.is_empty() {
-                self.embers = vec![(0, 0); EMBERS].into_boxed_slice();
-            }
-            let (place, name) = ember(&key);
-            if self.embers[place].0 == name {
-                // It counts once: what has become native since must not be hot again at once when that code is dropped.
-                chain.target().warm(std::mem::take(&mut self.embers[place].1).into());
-            }
+            chain.target().warm(self.embers.take(&key));
             match tier.find(&key, core.cpu, core.env) {
                 0 => {}
                 native => chain.set_native(native),
             }
         }
-        let seen = chain.as_ref().map_or(0, |chain| chain.target().warm(0));
+        let seen = chain.as_ref().map_or(0, Chain::heat);
         let block = Block { chain, second, key, bytes, seen };
         let index = match self.free.pop() {
             Some(index) => {
@@ -899,10 +877,7 @@ impl Interpreter {
         // The block has been entered before in this context, so this does nothing but look.
         let Ok(Some(index)) = self.block_at(tier, cpu, env) else { return };
         let place = self.blocks[index as usize].key;
-        let known = |place: &Place| {
-            let (at, name) = ember(place);
-            self.map.contains_key(place) || self.embers.get(at).is_some_and(|ember| ember.0 == name)
-        };
+        let known = |place: &Place| self.map.contains_key(place) || self.embers.has(place);
         tier.hot(&place, &known, cpu, env);
         if env.memory.write_epoch() != self.seen_writes {
             self.seen_writes = env.memory.write_epoch();

@@ -1506,7 +1506,6 @@ impl Quick<'_> {
                 self.a.byte(0x99);
             }
             Opcode::Push => {
-                let bytes = w.bytes() as i32;
                 let value = match d.kind {
                     OperandKind::Reg => Value::Reg(host(d.index)),
                     OperandKind::Imm => Value::Imm(i.imm as u32),
@@ -1518,9 +1517,7 @@ impl Quick<'_> {
                     }
                     _ => return Ok(self.one(n, number)),
                 };
-                let place = self.touch_stack(SP, -bytes, w.bytes(), WRITE, Some(value))?;
-                self.put(z, place, value);
-                self.a.lea(Size::D, SP, at(SP, -bytes));
+                self.push(w, value)?;
             }
             Opcode::PopReg => {
                 if d.kind != OperandKind::Reg {
@@ -1631,11 +1628,8 @@ impl Quick<'_> {
                 self.changes(1 << SP);
                 self.a.load_zero(Size::W, R11, selector(d.index));
                 let access = std::mem::replace(&mut self.access, usize::MAX - 1);
-                let value = Value::Reg(R11);
-                let place = self.touch_stack(SP, -(w.bytes() as i32), w.bytes(), WRITE, Some(value))?;
+                self.push(w, Value::Reg(R11))?;
                 self.access = access;
-                self.put(z, place, value);
-                self.a.lea(Size::D, SP, at(SP, -(w.bytes() as i32)));
             }
             Opcode::Helper if i.mnemonic == Mnemonic::Cli && self.is_kernel() => {
                 self.host = 0;
@@ -1682,10 +1676,14 @@ impl Quick<'_> {
         }
     }
     fn push_return(&mut self, i: &Insn) -> Done {
-        let value = Value::Imm(i.next_ip() as u32);
-        let place = self.touch_stack(SP, -4, 4, WRITE, Some(value))?;
-        self.put(Size::D, place, value);
-        self.a.lea(Size::D, SP, at(SP, -4));
+        self.push(Width::Dword, Value::Imm(i.next_ip() as u32))
+    }
+    /// Stores below ESP and then moves it: a fault finds it as it was.
+    fn push(&mut self, w: Width, value: Value) -> Done {
+        let bytes = w.bytes() as i32;
+        let place = self.touch_stack(SP, -bytes, w.bytes(), WRITE, Some(value))?;
+        self.put(size(w), place, value);
+        self.a.lea(Size::D, SP, at(SP, -bytes));
         Ok(())
     }
     /// Flags, and what is noted of the x87 unit, are where everybody finds them.
