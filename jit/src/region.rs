@@ -118,6 +118,17 @@ impl Region {
     }
 }
 
+/// What there is of a place before it is explored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// It has not run yet.
+    No,
+    /// It has.
+    Ran,
+    /// There is native code for it.
+    Native,
+}
+
 /// What is found while exploring.
 struct Found {
     lowered: Lowered,
@@ -129,7 +140,7 @@ struct Explorer<'a, 'e> {
     cpu: &'a CpuState,
     env: &'a mut Env<'e>,
     place: Place,
-    known: &'a dyn Fn(&Place) -> bool,
+    known: &'a dyn Fn(&Place) -> Known,
     everything: bool,
     pages: Vec<Page>,
 }
@@ -180,21 +191,21 @@ impl Explorer<'_, '_> {
             Decoded::Incomplete => None,
         }
     }
-    /// Whether code at `ip` is worth translating: it has run before.
-    fn is_known(&mut self, ip: u64) -> bool {
-        if self.everything {
-            return true;
-        }
-        let Some((page, offset)) = self.locate(ip) else { return false };
+    /// What there is of code at `ip`: what has not run is not worth translating.
+    fn known(&mut self, ip: u64) -> Known {
+        let Some((page, offset)) = self.locate(ip) else { return Known::No };
         let place = Place { page: self.pages[page].page, offset: offset as u16, ip, ..self.place };
-        (self.known)(&place)
+        match (self.known)(&place) {
+            Known::No if self.everything => Known::Ran,
+            known => known,
+        }
     }
 }
 
 /// Explores from `place`. `None`: there is nothing to translate.
 pub(crate) fn explore(
     place: &Place,
-    known: &dyn Fn(&Place) -> bool,
+    known: &dyn Fn(&Place) -> Known,
     everything: bool,
     cpu: &CpuState,
     env: &mut Env<'_>,
@@ -235,7 +246,8 @@ pub(crate) fn explore(
                     }
                     Opcode::JmpNear => targets.push(i.imm),
                     Opcode::CallNear => {
-                        targets.push(i.imm);
+                        // Quick code of a function is made once, not in each region that calls it.
+                        targets.extend((!is_quick).then_some(i.imm));
                         targets.push(next);
                         returns.insert(next);
                     }
@@ -250,7 +262,18 @@ pub(crate) fn explore(
                         heads.insert(target);
                     }
                     is_cut |= target == place.ip;
-                    if target <= u64::from(place.limit) && x.is_known(target) && leaders.insert(target) {
+                    if target > u64::from(place.limit) || leaders.contains(&target) {
+                        continue;
+                    }
+                    let is_wanted = match x.known(target) {
+                        Known::No => false,
+                        Known::Ran => true,
+                        // Nor is quick code of anything else made again, where an exit that leads to it does as well:
+                        // not on a way ahead over a jump, nor behind calls, to which this region's returns lead.
+                        Known::Native => !is_quick || returns.contains(&target) || target > next,
+                    };
+                    if is_wanted {
+                        leaders.insert(target);
                         work.push_back(target);
                     }
                 }
@@ -259,7 +282,7 @@ pub(crate) fn explore(
             // Where the interpreter begins a new block as well.
             if crosses || next.wrapping_add(place.base).is_multiple_of(PAGE) {
                 is_cut |= next == place.ip;
-                if next > ip && x.is_known(next) && leaders.insert(next) {
+                if next > ip && x.known(next) != Known::No && leaders.insert(next) {
                     work.push_back(next);
                 }
                 break;
@@ -610,7 +633,7 @@ mod tests {
         let mut env = Env::new(&mut memory, &mut bus, &mut tlb, &mut ways);
         // Where an interrupt returns to.
         let place = Place { page, offset: 5, mode: cpu.mode, limit: u32::MAX, ip: BRANCH, base: 0 };
-        let region = explore(&place, &|_| true, false, &cpu, &mut env).expect("there is something to translate");
+        let region = explore(&place, &|_| Known::Ran, false, &cpu, &mut env).expect("there is something to translate");
         let steps = |ip| region.blocks.iter().find(|b| b.ip == ip).map(|b| b.steps.len());
         assert_eq!(steps(BRANCH), Some(1));
         assert_eq!(steps(0x1000), Some(4));

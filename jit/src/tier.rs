@@ -10,7 +10,7 @@ use crate::memory::{Arena, SEGMENT};
 use crate::piece::{Piece, Target};
 use crate::profile::{HotRegion, Hottest, Profile};
 use crate::quick::{self, stubs};
-use crate::region::{Page, Region, explore};
+use crate::region::{Known, Page, Region, explore};
 #[cfg(target_arch = "x86_64")]
 use cpu::core::{Access, Core};
 use cpu::core::{Env, INDIRECT, LEFT, Leave, SLOW};
@@ -256,7 +256,7 @@ enum When {
 
 /// The page of code at `linear`, where control goes now.
 #[cfg(target_arch = "x86_64")]
-fn page_of(
+pub(crate) fn page_of(
     linear: u64,
     user: bool,
     is_unsure: bool,
@@ -948,7 +948,11 @@ impl Tier for Upper {
             self.counters.time += start.elapsed();
             return;
         }
-        let known = |place: &Place| known(place) || self.places.contains_key(place);
+        let known = |place: &Place| match self.places.contains_key(place) {
+            true => Known::Native,
+            false if known(place) => Known::Ran,
+            false => Known::No,
+        };
         if let Some(region) = explore(place, &known, self.threshold == 1, cpu, env) {
             if self.threshold > 1 && !region.is_quick && !is_ready {
                 // The code generator takes its time.

@@ -851,6 +851,7 @@ impl Quick<'_> {
                         Cell::Here(page) => self.a.mov_address(R9, Target::Cell(*page as u32)),
                         Cell::OfExit => self.a.load(Size::Q, R9, at(R8, cx::SLOT_CELL as i32)),
                     }
+                    self.a.lea(Size::Q, R10, at(REM, plus));
                     self.a.call_mem(word(stubs::REVALIDATE));
                     self.a.test(Size::D, R10, R10);
                     let valid = self.a.jcc(cc::NE);

@@ -8,7 +8,7 @@
 #[cfg(doc)]
 use super::assembler::host;
 use crate::context::{self as cx, Cell, Op, Slot};
-use crate::tier::Upper;
+use crate::tier::{Upper, page_of};
 use cpu::core::{Env, Leave};
 use cpu::flags::{Cond, FlagsOf, LazyFlags, bits};
 use cpu::helpers::coprocessor::ERROR_SUMMARY;
@@ -476,17 +476,20 @@ unsafe extern "sysv64" fn one(words: *mut u64, op: *const Op, remaining: i64) ->
     }
 }
 
-/// Whether a page of code is known to be mapped as `cell` says. The interpreter, which is asked if it is not, would
-/// look into the same table first, so that nothing that the guest sees depends on who looks.
+/// Whether a page of code is mapped as `cell` says. Control is on its way there: the interpreter would look for the page
+/// now, and if that faults, it does so again. `remaining` is what is left of the budget.
 ///
 /// # Safety
 /// As for [`settle`]; `cell` is one of the translator's.
-unsafe extern "sysv64" fn revalidate(words: *mut u64, cell: *mut Cell) -> u64 {
+unsafe extern "sysv64" fn revalidate(words: *mut u64, cell: *mut Cell, remaining: i64) -> u64 {
     // SAFETY: the caller's words and cell.
     unsafe {
-        let core = cx::core(words.cast());
+        let boundary = &mut **words.add(cx::BOUNDARY / 8).cast::<*mut Boundary>();
         let cell = &mut *cell;
-        let is_mapped = cell.linear < 1 << 20 && core.env.tlb.execute(cell.linear * PAGE, cell.user) == Some(cell.page);
+        let mut core = cx::core(words.cast());
+        core.env.remaining = remaining;
+        let (linear, user) = (cell.linear * PAGE, cell.user);
+        let is_mapped = cell.linear < 1 << 20 && page_of(linear, user, true, boundary, &mut core) == Some(cell.page);
         if is_mapped {
             cell.epoch = *words.add(cx::EPOCH / 8);
         }
@@ -566,7 +569,9 @@ unsafe extern "sysv64" fn seek(words: *mut u64, ip: u64, exit: *const Slot, is_u
     unsafe {
         let upper = &mut **words.add(cx::UPPER / 8).cast::<*mut Upper>();
         let boundary = &mut **words.add(cx::BOUNDARY / 8).cast::<*mut Boundary>();
-        let exit = (!exit.is_null()).then(|| ((*exit).region, (*exit).exit));
+        // One that leads somewhere already is left as it is.
+        let is_free = !exit.is_null() && (*exit).code == *words.add(cx::UNLINKED / 8);
+        let exit = is_free.then(|| ((*exit).region, (*exit).exit));
         match upper.seek(ip, exit, is_unsure != 0, boundary, &mut cx::core(words.cast())) {
             // The stubs count from the words.
             Some(at) => words as u64 + (at - cx::JUMP_TABLE) as u64,
@@ -744,7 +749,7 @@ macro_rules! caught {
          jz {resume}"
     };
 }
-/// A stub that asks a function something about R9, and has its answer in the register that is named; R8 and R11 stay.
+/// A stub that asks a function something about R9 and R10, and has its answer in the register that is named; R8 and R11 stay.
 macro_rules! asking_stub {
     ($name:ident, $answer:literal, $f:path) => {
         stub!($name,
@@ -754,6 +759,7 @@ macro_rules! asking_stub {
              push r11
              mov rdi, r14
              mov rsi, r9
+             mov rdx, r10
              sub rsp, 8
              call {f}
              add rsp, 8",
@@ -1138,6 +1144,7 @@ stub!(indirect_stub,
      push r9
      sub rsp, 8
      mov r9, [r9 + {table} + 24]
+     mov r10, r15
      call {revalidate}
      add rsp, 8
      pop r9
