@@ -19,7 +19,7 @@ struct Entry {
 const EMPTY: Entry = Entry { tag: 1 << 63, page: HostPage::NOWHERE };
 
 /// Words at the start of [`Tables`] that the tables leave to an engine.
-pub const ENGINE_WORDS: usize = 128 + 4 * 4096;
+pub const ENGINE_WORDS: usize = 128 + 4 * 8192;
 
 /// The tables themselves, laid out for native code that reads them: the words of the engine, the
 /// entries for reading, the entries for writing; in each the supervisor's half first. An entry is a

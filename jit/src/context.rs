@@ -55,10 +55,11 @@ pub(crate) const UPPER: usize = 496;
 pub(crate) const BOUNDARY: usize = 488;
 /// Where exits lead that lead nowhere yet.
 pub(crate) const UNLINKED: usize = 480;
-/// The table of jumps: key, code, number of the entry, validity word of its page.
+/// The table of jumps: key, code, number of the entry, validity word of its page. What is not in its own place may be in
+/// the one beside it, [`JUMP_BESIDE`] away.
 pub(crate) const JUMP_TABLE: usize = 1024;
 /// Its entries.
-pub(crate) const JUMPS: usize = 4096;
+pub(crate) const JUMPS: usize = 8192;
 /// By how many bits an IP is shifted for what it is mixed with, for functions that begin at round addresses.
 pub(crate) const JUMP_FOLD: u32 = 12;
 const _: () = assert!(JUMP_TABLE / 8 + 4 * JUMPS <= ENGINE_WORDS);
@@ -66,6 +67,19 @@ const _: () = assert!(JUMP_TABLE / 8 + 4 * JUMPS <= ENGINE_WORDS);
 /// Byte offset of the entry of the table of jumps for `ip`.
 pub(crate) fn jump(ip: u64) -> usize {
     JUMP_TABLE + 32 * ((ip ^ ip >> JUMP_FOLD) as usize & (JUMPS - 1))
+}
+
+pub(crate) const JUMP_BESIDE: usize = 32;
+const _: () = assert!(JUMP_TABLE.is_multiple_of(2 * JUMP_BESIDE));
+
+/// Enters `jump` for `ip` into the table; the byte offset of its entry. What was there moves aside.
+pub(crate) fn enter_jump(words: &mut [u64], ip: u64, jump: [u64; 4]) -> usize {
+    let at = self::jump(ip) / 8;
+    if words[at] != jump[0] && words[at] != u64::MAX {
+        words.copy_within(at..at + 4, at ^ JUMP_BESIDE / 8);
+    }
+    words[at..at + 4].copy_from_slice(&jump);
+    at * 8
 }
 
 /// The validity of a page of code. Native code reads the first word.

@@ -546,13 +546,8 @@ impl Upper {
         }
         // SAFETY: as above.
         unsafe { (*(cell as *mut Cell)).epoch = boundary.epoch() };
-        let at = cx::jump(ip);
-        core.env.tlb.tables().engine[at / 8..at / 8 + 4].copy_from_slice(&[
-            world << 32 | ip,
-            code as u64,
-            index,
-            cell as u64,
-        ]);
+        let jump = [world << 32 | ip, code as u64, index, cell as u64];
+        let at = cx::enter_jump(&mut core.env.tlb.tables().engine, ip, jump);
         if let Some((region, exit)) = exit {
             self.pending = Some((region, exit, world));
             self.link(number);
@@ -1000,7 +995,9 @@ impl Tier for Upper {
             }
             Stale::Some(list) => {
                 for ip in list.drain(..) {
-                    words[cx::jump(ip) / 8] = u64::MAX;
+                    let at = cx::jump(ip);
+                    words[at / 8] = u64::MAX;
+                    words[(at ^ cx::JUMP_BESIDE) / 8] = u64::MAX;
                 }
             }
         }
@@ -1014,11 +1011,7 @@ impl Tier for Upper {
         words[cx::EPOCH / 8] = boundary.epoch();
         words[cx::EXIT / 8] = 0;
         words[cx::UNSURE / 8] = 0;
-        let at = cx::jump(ip) / 8;
-        words[at] = tag | ip;
-        words[at + 1] = code as u64;
-        words[at + 2] = index;
-        words[at + 3] = cell as u64;
+        cx::enter_jump(words, ip, [tag | ip, code as u64, index, cell as u64]);
         let words = words.as_mut_ptr();
         let before = env.remaining;
         // SAFETY: the code is that of a region that is alive, made for the place where the

@@ -1112,7 +1112,8 @@ stub!(indirect_stub,
      shl r9d, 5
      add r9, r14
      cmp r10, [r9 + {table}]
-     jne 3f
+     jne 5f
+     6:
      mov r10, [r9 + {table} + 24]
      mov r10, [r10]
      cmp r10, [r14 + {epoch}]
@@ -1121,7 +1122,12 @@ stub!(indirect_stub,
      cmp r10, 0xffff
      jbe {enter}
      jmp r10
-     3:",
+     5:
+     sub r9, r14
+     xor r9, {beside}
+     add r9, r14
+     cmp r10, [r9 + {table}]
+     je 6b",
     flush!(),
     park!(),
     "mov [rbp + {rip}], r8
@@ -1155,7 +1161,7 @@ stub!(indirect_stub,
      xor r8d, r8d
      jmp {leave_unsure}";
     g = const GPR, tag = const cx::TAG, mask = const cx::JUMPS - 1, fold = const cx::JUMP_FOLD,
-    table = const cx::JUMP_TABLE, epoch = const cx::EPOCH, rip = const RIP, env = const cx::ENV,
+    table = const cx::JUMP_TABLE, beside = const cx::JUMP_BESIDE, epoch = const cx::EPOCH, rip = const RIP, env = const cx::ENV,
     remaining = const REMAINING, exit = const cx::EXIT, indirect = const cx::INDIRECT, seek = sym seek,
     found = sym found_stub, enter = sym enter_stub, leave_unsure = sym leave_unsure_stub,
     revalidate = sym revalidate_stub, x87 = const X87, park = sym park, returned = sym returned
