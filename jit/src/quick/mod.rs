@@ -61,9 +61,11 @@ enum Flags {
 
 /// Flags of the host that are the guest's.
 const H_CARRY: u8 = 1;
-const H_REST: u8 = 2;
+const H_ZERO: u8 = 8;
+/// With ZF.
+const H_REST: u8 = 2 | H_ZERO;
 const H_OVERFLOW: u8 = 4;
-const H_ALL: u8 = 7;
+const H_ALL: u8 = 15;
 
 /// What is known at a point of the code.
 #[derive(Clone)]
@@ -538,7 +540,8 @@ impl Quick<'_> {
     fn condition(&mut self, cond: Cond) -> u8 {
         let needs = match cond {
             Cond::B | Cond::Ae => H_CARRY,
-            Cond::E | Cond::Ne | Cond::S | Cond::Ns | Cond::P | Cond::Np => H_REST,
+            Cond::E | Cond::Ne => H_ZERO,
+            Cond::S | Cond::Ns | Cond::P | Cond::Np => H_REST,
             Cond::Be | Cond::A => H_CARRY | H_REST,
             Cond::O | Cond::No => H_OVERFLOW,
             _ => H_REST | H_OVERFLOW,
@@ -752,6 +755,11 @@ impl Quick<'_> {
     /// Reads, changes and writes the memory operand: `change` writes code that does so.
     fn modify(&mut self, i: &Insn, bytes: Width, change: impl FnOnce(&mut Self, At)) -> Done {
         let to = self.touch(&i.mem, bytes.bytes(), MODIFY, None)?;
+        self.modify_there(to, change);
+        Ok(())
+    }
+    /// The same with what has been touched just now.
+    fn modify_there(&mut self, to: At, change: impl FnOnce(&mut Self, At)) {
         let index = self.cold.len() - 1;
         let from = self.a.here();
         change(self, to);
@@ -760,7 +768,6 @@ impl Quick<'_> {
         if let Some(Cold::Access { modify, .. }) = self.cold.get_mut(index) {
             *modify = Some((code, here));
         }
-        Ok(())
     }
 
     // --- code out of the way -------------------------------------------------------------------
@@ -1395,6 +1402,49 @@ impl Quick<'_> {
                 }
                 _ => return Ok(self.one(n, number)),
             },
+            Opcode::Xadd => match (d.kind, s.kind) {
+                (OperandKind::Mem, OperandKind::Reg) if w == Width::Dword => {
+                    let r = host(s.index);
+                    self.modify(i, w, |q, to| {
+                        q.a.mov(Size::D, R11, r);
+                        q.a.rm(z, &[0x0f, 0xc1], R11, to);
+                    })?;
+                    self.set_bits(FlagsOf::Add, z);
+                    self.a.mov(Size::D, r, R11);
+                }
+                _ => return Ok(self.one(n, number)),
+            },
+            Opcode::Cmpxchg => match (d.kind, s.kind) {
+                (OperandKind::Mem, OperandKind::Reg) if w == Width::Dword => {
+                    let r = host(s.index);
+                    self.modify(i, w, |q, to| {
+                        q.a.load(z, R11, to);
+                        q.a.mov(Size::D, R9, R11);
+                        q.a.alu(z, 7, AX, R11);
+                        q.a.rr(z, &[0x0f, 0x40 | cc::E], R9, r);
+                        q.a.store(z, to, R9);
+                    })?;
+                    self.set_bits(FlagsOf::Sub, z);
+                    // What they are if the comparison has gone well.
+                    self.a.mov(Size::D, AX, R11);
+                }
+                _ => return Ok(self.one(n, number)),
+            },
+            Opcode::Shld | Opcode::Shrd => {
+                let op = if i.op == Opcode::Shld { 0xa4 } else { 0xac };
+                match (d.kind, s.kind, i.ops[2].kind) {
+                    _ if self.live != 0 || w != Width::Dword => return Ok(self.one(n, number)),
+                    (OperandKind::Reg, OperandKind::Reg, OperandKind::Imm) => {
+                        self.a.rr(z, &[0x0f, op], host(s.index), host(d.index));
+                        self.a.byte(i.imm as u8);
+                    }
+                    (OperandKind::Reg, OperandKind::Reg, OperandKind::Reg) => {
+                        self.a.rr(z, &[0x0f, op + 1], host(s.index), host(d.index));
+                    }
+                    _ => return Ok(self.one(n, number)),
+                }
+                self.host = 0;
+            }
             Opcode::Bswap if w == Width::Dword => {
                 let r = host(d.index);
                 if r >= 8 {
@@ -1623,6 +1673,18 @@ impl Quick<'_> {
             }
             Opcode::Helper if matches!(i.mnemonic, Mnemonic::Div | Mnemonic::Idiv) && w == Width::Dword => {
                 return self.divide(i, n, number);
+            }
+            Opcode::Helper
+                if matches!(i.mnemonic, Mnemonic::Bt | Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc)
+                    && d.kind == OperandKind::Mem
+                    && s.kind == OperandKind::Reg
+                    && w == Width::Dword
+                    && i.mem.width == Width::Dword =>
+            {
+                self.bit_of_string(i)?;
+            }
+            Opcode::Helper if i.mnemonic == Mnemonic::Cmpxchg8b && d.kind == OperandKind::Mem => {
+                self.compare_eight(i)?;
             }
             Opcode::Helper if i.mnemonic == Mnemonic::Push && d.kind == OperandKind::Seg => {
                 self.free_r11();
@@ -1968,6 +2030,74 @@ impl Quick<'_> {
             _ => return Ok(self.one(n, number)),
         }
         Ok(End::Fall)
+    }
+
+    /// BT, BTS, BTR and BTC of memory with a bit number that leads away from the operand.
+    fn bit_of_string(&mut self, i: &Insn) -> Done {
+        let how = match i.mnemonic {
+            Mnemonic::Bt => 4,
+            Mnemonic::Bts => 5,
+            Mnemonic::Btr => 6,
+            _ => 7,
+        };
+        let bit = host(i.ops[1].index);
+        self.store_for_overlay();
+        match Quick::place(&i.mem) {
+            At { base: None, index: None, disp, .. } => self.a.mov_imm(R9, disp as u32),
+            place => self.a.lea(Size::D, R9, place),
+        }
+        self.a.mov(Size::D, R11, bit);
+        self.a.shift(Size::D, 7, R11, 5);
+        self.a.lea(Size::D, R11, At { base: Some(R9), index: Some(R11), shift: 2, disp: 0 });
+        let place = at(R11, 0);
+        let access = std::mem::replace(&mut self.access, usize::MAX - 1);
+        let op = [0x0f, 0x83 | how << 3];
+        if how == 4 {
+            let from = self.touch_at(i.mem.seg, i.mem.flat, place, false, 4, READ, None)?;
+            self.a.load(Size::D, R11, from);
+            self.a.rr(Size::D, &op, bit, R11);
+        } else {
+            let to = self.touch_at(i.mem.seg, i.mem.flat, place, false, 4, MODIFY, None)?;
+            self.modify_there(to, |q, to| {
+                q.a.load(Size::D, R11, to);
+                q.a.rr(Size::D, &op, bit, R11);
+                q.a.store(Size::D, to, R11);
+            });
+        }
+        self.access = access;
+        self.a.setcc(cc::B, R9);
+        self.host = H_CARRY;
+        self.overlay(overlay::CARRY, R9);
+        Ok(())
+    }
+    /// CMPXCHG8B.
+    fn compare_eight(&mut self, i: &Insn) -> Done {
+        let [ax, cx, dx, bx] = [gpr::AX, gpr::CX, gpr::DX, gpr::BX].map(host);
+        self.store_for_overlay();
+        let access = std::mem::replace(&mut self.access, usize::MAX - 1);
+        self.modify(i, Width::Qword, |q, to| {
+            q.a.load(Size::Q, R11, to);
+            q.a.alu(Size::D, 7, ax, R11);
+            let low = q.a.jcc(cc::NE);
+            q.a.mov(Size::Q, R9, R11);
+            q.a.shift(Size::Q, 5, R9, 32);
+            q.a.alu(Size::D, 7, dx, R9);
+            let high = q.a.jcc(cc::NE);
+            q.a.store(Size::D, to, bx);
+            q.a.store(Size::D, At { disp: to.disp + 4, ..to }, cx);
+            q.a.land(low);
+            q.a.land(high);
+        })?;
+        self.access = access;
+        self.a.setcc(cc::E, R9);
+        // What they are if the comparison has gone well.
+        self.a.mov(Size::D, ax, R11);
+        self.a.shift(Size::Q, 5, R11, 32);
+        self.a.mov(Size::D, dx, R11);
+        self.overlay(overlay::ZERO, R9);
+        self.a.alu_imm(Size::B, 7, R9, 1);
+        self.host = H_ZERO;
+        Ok(())
     }
 
     /// DIV and IDIV where it is clear that the quotient fits; the helper does the rest.

@@ -155,6 +155,8 @@ pub(crate) mod overlay {
     pub(crate) const CARRY: u32 = 3;
     /// All but OF is in the second byte of the word.
     pub(crate) const SAHF: u32 = 4;
+    /// ZF is the lowest bit of the word.
+    pub(crate) const ZERO: u32 = 5;
 }
 
 #[repr(C)]
@@ -208,6 +210,10 @@ pub(crate) unsafe extern "sysv64" fn settle(words: *mut u64) {
             overlay::SAHF => {
                 let overflow = lazy.bits() & bits::OF;
                 lazy.set_all(u64::from(r >> 8) & 0xd5 | overflow);
+            }
+            overlay::ZERO => {
+                let others = lazy.bits() & !bits::ZF;
+                lazy.set_all(others | u64::from(r & 1) * bits::ZF);
             }
             _ => {}
         }
