@@ -81,6 +81,13 @@ fn operand(r: &mut Random, reg: u8, wide: bool) -> Vec<u8> {
     }
 }
 
+/// Sometimes a comparison with memory comes once more: now it goes well.
+fn again(r: &mut Random, v: &mut Vec<u8>) {
+    if r.below(2) == 0 {
+        v.extend_from_within(..);
+    }
+}
+
 fn instruction(r: &mut Random, wide: bool, vectors: bool, here: usize, length: usize, start: u32) -> Vec<u8> {
     let mut v = Vec::new();
     if r.below(8) == 0 {
@@ -137,16 +144,30 @@ fn instruction(r: &mut Random, wide: bool, vectors: bool, here: usize, length: u
             }
         }
         26 => {
-            v.extend([0x0f, r.pick(&[0xaf, 0xb6, 0xb7, 0xbe, 0xbf, 0xb0, 0xb1, 0xc0, 0xc1, 0xbc, 0xbd])]);
+            let op = r.pick(&[0xaf, 0xb6, 0xb7, 0xbe, 0xbf, 0xb0, 0xb1, 0xc0, 0xc1, 0xbc, 0xbd]);
+            v.extend([0x0f, op]);
             v.extend(operand(r, reg, wide));
+            if op & 0xfe == 0xb0 {
+                again(r, &mut v);
+            }
         }
         27 => {
             v.extend([0x0f, r.pick(&[0x40, 0x90]) | r.byte() & 15]);
             v.extend(operand(r, reg, wide));
         }
         28 => {
-            v.extend([0x0f, r.pick(&[0xa3, 0xab, 0xb3, 0xbb])]);
-            v.extend([0xc0 | reg << 3 | r.byte() & 7]);
+            let op = r.pick(&[0xa3, 0xab, 0xb3, 0xbb]);
+            if r.below(2) == 0 {
+                v.extend([0x0f, op, 0xc0 | reg << 3 | r.byte() & 7]);
+            } else {
+                // Of memory that is not far away.
+                let prefixes = v.clone();
+                v.extend([0x81, 0xe0 | reg, 0xff, 0x0f]);
+                v.extend(&[0, 0][..if small { 0 } else { 2 }]);
+                v.extend(prefixes);
+                v.extend([0x0f, op]);
+                v.extend(operand(r, reg, wide));
+            }
         }
         29 => {
             v.extend([0x0f, 0xba]);
@@ -184,6 +205,11 @@ fn instruction(r: &mut Random, wide: bool, vectors: bool, here: usize, length: u
             v.push(0xff);
             let reg = r.pick(&[0, 1, 6]);
             v.extend(operand(r, reg, wide));
+        }
+        39 if r.below(2) == 0 => {
+            v.extend([0x0f, 0xc7]);
+            v.extend(operand(r, 1, wide));
+            again(r, &mut v);
         }
         39 => {
             v.extend([0x0f, 0xc8 | reg]);
