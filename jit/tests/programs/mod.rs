@@ -162,8 +162,10 @@ fn instruction(r: &mut Random, wide: bool, vectors: bool, here: usize, length: u
             } else {
                 // Of memory that is not far away.
                 let prefixes = v.clone();
-                v.extend([0x81, 0xe0 | reg, 0xff, 0x0f]);
-                v.extend(&[0, 0][..if small { 0 } else { 2 }]);
+                let is_behind = r.below(2) == 0;
+                v.extend([0x81, if is_behind { 0xe0 } else { 0xc8 } | reg]);
+                let mask = if is_behind { 0xfff_u32 } else { 0xffff_f000 };
+                v.extend(&mask.to_le_bytes()[..if small { 2 } else { 4 }]);
                 v.extend(prefixes);
                 v.extend([0x0f, op]);
                 v.extend(operand(r, reg, wide));
@@ -206,14 +208,23 @@ fn instruction(r: &mut Random, wide: bool, vectors: bool, here: usize, length: u
             let reg = r.pick(&[0, 1, 6]);
             v.extend(operand(r, reg, wide));
         }
-        39 if r.below(2) == 0 => {
-            v.extend([0x0f, 0xc7]);
-            v.extend(operand(r, 1, wide));
-            again(r, &mut v);
-        }
-        39 => {
-            v.extend([0x0f, 0xc8 | reg]);
-        }
+        39 => match r.below(4) {
+            0 => {
+                v.extend([0x0f, 0xc7]);
+                v.extend(operand(r, 1, wide));
+                again(r, &mut v);
+            }
+            1 => {
+                v.extend([0x0f, r.pick(&[0xb1, 0xc1])]);
+                v.extend(operand(r, reg, wide));
+                again(r, &mut v);
+            }
+            2 => {
+                // The flags are set by what follows.
+                v.extend([0x0f, r.pick(&[0xa5, 0xad]), 0xc0 | reg << 3 | r.byte() & 7, 0x85, 0xc0]);
+            }
+            _ => v.extend([0x0f, 0xc8 | reg]),
+        },
         40..=43 => {
             // A jump inside the program, mostly forwards.
             let to = if r.below(3) == 0 { r.below(length as u64) as i64 } else { here as i64 + r.below(40) as i64 };
