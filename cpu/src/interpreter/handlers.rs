@@ -22,6 +22,7 @@ use crate::micro::{Direct, Micro};
 use crate::model::Model;
 use crate::semantics::{self, Opcode, Semantics};
 use crate::state::{CpuState, Exception, Mode, Width, gpr};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
 /// Most ticks that blocks chained to one another take before they return to the engine's loop.
@@ -225,12 +226,12 @@ impl Ways {
     }
 }
 
-/// The operations of a block, ready to run.
+/// The operations of a block, ready to run: its links, its instructions and its operations in one piece of memory.
 pub struct Chain {
+    links: NonNull<Links>,
+    cold: NonNull<[Cold]>,
     // The last one is `fall` or `stop`, which look at nothing behind them.
     ops: NonNull<[Op]>,
-    cold: NonNull<[Cold]>,
-    links: NonNull<Links>,
 }
 
 // SAFETY: a chain owns what its pointers lead to; those in its links are followed only by the
@@ -239,12 +240,8 @@ unsafe impl Send for Chain {}
 
 impl Drop for Chain {
     fn drop(&mut self) {
-        // SAFETY: the three come from boxes and are given back once.
-        unsafe {
-            drop(Box::from_raw(self.ops.as_ptr()));
-            drop(Box::from_raw(self.cold.as_ptr()));
-            drop(Box::from_raw(self.links.as_ptr()));
-        }
+        // SAFETY: all of it was allocated so, by `empty`, and is given back once; nothing in it has to be dropped.
+        unsafe { dealloc(self.links.cast().as_ptr(), Chain::layout(self.ops.len()).0) }
     }
 }
 
@@ -257,39 +254,56 @@ impl Chain {
     /// that they lie in two pages. An empty block is none.
     pub fn new(block: &[Lowered], crosses: bool) -> Option<Chain> {
         let start = block.first()?.insn.ip;
-        let mut cold = Vec::with_capacity(block.len() + 1);
-        cold.extend(block.iter().enumerate().map(|(n, lowered)| Cold {
-            insn: lowered.insn,
-            later: (block.len() - 1 - n) as u32,
-            native: 0,
-            heat: 0,
-        }));
-        // Behind the last instruction; its IP is where a block goes on that ends in no jump.
-        let mut insn = block.last()?.insn;
-        insn.ip = insn.next_ip();
-        cold.push(Cold { insn, later: 0, native: 0, heat: 0 });
-        let cold = leak(cold.into_boxed_slice());
-        let links = leak(Box::new([Link::void(if crosses { NOWHERE } else { start }); 2]));
-        let mut ops = Vec::with_capacity(block.len() + 1);
-        ops.extend((0..block.len()).map(|n| {
-            // SAFETY: `n` is an index of the slice, and it is not changed any more.
-            let cold = unsafe { NonNull::from(&cold.as_ref()[n]) };
-            operation(select(&block[n]), cold, is_exit(block[n].insn.op).then_some(links))
-        }));
-        if let [.., first, jump] = block
-            && let Some(handler) = fuse(&first.insn, &jump.insn)
-        {
-            let n = ops.len() - 2;
-            ops[n].handler = handler;
+        let (last, length) = (block.last()?, block.len());
+        let (chain, links, cold, ops) = Chain::empty(length + 1);
+        let void = Link::void(if crosses { NOWHERE } else { start });
+        // SAFETY: the three lead to memory for so many values, of which none is read before it is written.
+        unsafe {
+            links.write([void; 2]);
+            for (n, lowered) in block.iter().enumerate() {
+                let later = (length - 1 - n) as u32;
+                cold.add(n).write(Cold { insn: lowered.insn, later, native: 0, heat: 0 });
+                let links = is_exit(lowered.insn.op).then_some(links);
+                ops.add(n).write(operation(select(lowered), cold.add(n), links));
+            }
+            // Behind the last instruction; its IP is where a block goes on that ends in no jump.
+            let behind = cold.add(length);
+            behind.write(Cold { insn: last.insn, later: 0, native: 0, heat: 0 });
+            (*behind.as_ptr()).insn.ip = last.insn.next_ip();
+            let end: Handler = if last.slow_end { stop } else { fall };
+            ops.add(length).write(operation(end, behind, Some(links)));
+            if let [.., first, jump] = block
+                && let Some(handler) = fuse(&first.insn, &jump.insn)
+            {
+                (*ops.add(length - 2).as_ptr()).handler = handler;
+            }
         }
-        let end: Handler = match block.last() {
-            Some(last) if last.slow_end => stop,
-            _ => fall,
+        Some(chain)
+    }
+    /// Memory for so many operations with their instructions: its layout, and where in it the two begin.
+    fn layout(operations: usize) -> (Layout, usize, usize) {
+        let cold = Layout::array::<Cold>(operations);
+        let ops = Layout::array::<Op>(operations);
+        let (Ok(cold), Ok(ops)) = (cold, ops) else { unreachable!("a block has few instructions") };
+        let Ok((layout, cold)) = Layout::new::<Links>().extend(cold) else { unreachable!("as above") };
+        let Ok((layout, ops)) = layout.extend(ops) else { unreachable!("as above") };
+        (layout, cold, ops)
+    }
+    /// A chain of so many operations, with nothing written in its memory yet, and where its parts begin.
+    fn empty(operations: usize) -> (Chain, NonNull<Links>, NonNull<Cold>, NonNull<Op>) {
+        let (layout, cold, ops) = Chain::layout(operations);
+        // SAFETY: the layout is not empty, and the parts begin inside it.
+        let (start, cold, ops) = unsafe {
+            let Some(start) = NonNull::new(alloc(layout)) else { handle_alloc_error(layout) };
+            (start, start.add(cold).cast::<Cold>(), start.add(ops).cast::<Op>())
         };
-        // SAFETY: as above; `cold` has one more element than the block.
-        let last = unsafe { NonNull::from(&cold.as_ref()[block.len()]) };
-        ops.push(operation(end, last, Some(links)));
-        Some(Chain { ops: leak(ops.into_boxed_slice()), cold, links })
+        let links = start.cast();
+        let chain = Chain {
+            links,
+            cold: NonNull::slice_from_raw_parts(cold, operations),
+            ops: NonNull::slice_from_raw_parts(ops, operations),
+        };
+        (chain, links, cold, ops)
     }
     /// Runs one instruction alone, without making a block of it. `env.ways` must be in the context
     /// [`ALONE`].
@@ -315,14 +329,10 @@ impl Chain {
     /// Its code is no more: whoever still follows a link to it is sent back to the engine. To be
     /// kept until no context of now is one any more.
     pub fn retire(&mut self, ways: &mut Ways) {
-        // SAFETY: it has operations, and none of them is being run. Only the first ever will be, with what it needs.
+        // SAFETY: it has operations, and none of them is being run.
         let ip = unsafe {
             let first = self.ops.cast::<Op>().as_mut();
-            let cold = leak(Box::new([*first.cold.as_ref()]));
-            drop(Box::from_raw(self.cold.as_ptr()));
-            self.cold = cold;
             first.handler = retired;
-            first.cold = cold.cast();
             first.cold.as_ref().insn.ip
         };
         let jump = &mut ways.jumps[Ways::slot(ip)];
