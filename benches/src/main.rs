@@ -25,6 +25,11 @@ use std::time::{Duration, Instant};
 
 type Error = Box<dyn std::error::Error>;
 
+/// The emulator that others are compared with.
+const QEMU: &str = "qemu";
+/// All groups together.
+const ALL: &str = "all";
+
 /// What to run, and how.
 struct Plan {
     groups: Vec<String>,
@@ -286,7 +291,7 @@ fn run() -> Result<(), Error> {
                     }
                     beigebox(&plan, &selection, "jit", &cache.folder())?
                 }
-                "qemu" => qemu(&plan, &selection)?,
+                QEMU => qemu(&plan, &selection)?,
                 "bochs" => bochs(&plan, &selection)?,
                 other => {
                     let known = "beigebox, beigebox-jit, beigebox-jit-warm, qemu or bochs";
@@ -314,16 +319,18 @@ fn run() -> Result<(), Error> {
         writeln!(table)?;
     }
     let groups: std::collections::BTreeSet<&str> = selection.iter().filter_map(|(n, _)| n.split('.').next()).collect();
-    for group in groups {
+    let all = groups.len() > 1;
+    let groups: Vec<&str> = groups.into_iter().chain(all.then_some(ALL)).collect();
+    // How many times as long as on `base` the benchmarks of a group take.
+    let ratios = |group: &str, on: &str, base: &str| -> Vec<(f64, &str)> {
+        let members = selection.iter().filter(|(n, _)| group == ALL || n.split('.').next() == Some(group));
+        members.map(|(n, _)| (of(n, on) / of(n, base), n.as_str())).filter(|(r, _)| r.is_finite()).collect()
+    };
+    let mean = |ratios: &[(f64, &str)]| suite::geometric_mean(&ratios.iter().map(|(r, _)| *r).collect::<Vec<_>>());
+    for group in &groups {
         write!(table, "| **{group}, geometric mean** | |")?;
         for on in &plan.on {
-            let ratios: Vec<f64> = selection
-                .iter()
-                .filter(|(n, _)| n.split('.').next() == Some(group))
-                .map(|(n, _)| of(n, on) / of(n, "native"))
-                .filter(|r| r.is_finite())
-                .collect();
-            write!(table, " | {:.1} |", suite::geometric_mean(&ratios))?;
+            write!(table, " | {:.1} |", mean(&ratios(group, on, "native")))?;
         }
         writeln!(table)?;
     }
@@ -331,7 +338,27 @@ fn run() -> Result<(), Error> {
     for on in &plan.on {
         write!(table, " {:.1} | |", median(boots.get(on).cloned().unwrap_or_default()))?;
     }
-    println!("{table}");
+    writeln!(table)?;
+    if plan.on.iter().any(|on| on == QEMU) {
+        writeln!(table)?;
+        let others: Vec<&String> = plan.on.iter().filter(|on| *on != QEMU).collect();
+        write!(table, "| times as fast as QEMU |")?;
+        for on in &others {
+            write!(table, " {on}, geometric mean | and the slowest |")?;
+        }
+        writeln!(table, "\n|---|{}", "--:|---|".repeat(others.len()))?;
+        for group in &groups {
+            write!(table, "| {group} |")?;
+            for on in &others {
+                let ratios = ratios(group, QEMU, on);
+                let slowest = ratios.iter().min_by(|a, b| a.0.total_cmp(&b.0));
+                let slowest = slowest.map(|(r, name)| format!("{name} {r:.2}")).unwrap_or_default();
+                write!(table, " {:.2} | {slowest} |", mean(&ratios))?;
+            }
+            writeln!(table)?;
+        }
+    }
+    print!("{table}");
     if differ.is_empty() { Ok(()) } else { Err(format!("checksums differ: {}", differ.join("; ")).into()) }
 }
 

@@ -36,7 +36,7 @@ fn plan() -> Result<Plan, Error> {
     let mut plan = Plan {
         repeat: 3,
         only: Vec::new(),
-        on: ["beigebox", "jit", "qemu"].map(str::to_owned).to_vec(),
+        on: ["beigebox", "beigebox-jit", "qemu"].map(str::to_owned).to_vec(),
         beigebox: measure::beigebox()?,
         guests: measure::guests(),
     };
@@ -240,7 +240,7 @@ fn boot(plan: &Plan, guest: &Guest, on: &str, cache: &str, folder: &Path) -> Res
     let image = if guest.image.is_empty() { folder.join("start.img") } else { plan.guests.join(guest.image) };
     let mut command = match on {
         "qemu" => qemu(plan, guest, &image, &serial),
-        "jit" => beigebox(plan, guest, &image, &serial, "jit", "off"),
+        "beigebox-jit" => beigebox(plan, guest, &image, &serial, "jit", "off"),
         "beigebox-jit-warm" => beigebox(plan, guest, &image, &serial, "jit", cache),
         _ => beigebox(plan, guest, &image, &serial, "interpreter", "off"),
     };
