@@ -530,6 +530,7 @@ mod tests {
             exits: vec![9, 10],
             ops: vec![(0x1001 + n, 1)],
             fixups: vec![Fixup { at: 2, of: Target::Exit(1) }, Fixup { at: 20, of: Target::Op(0) }],
+            ips: vec![30],
             code: vec![n as u8; bytes],
         }
     }

@@ -50,6 +50,13 @@ impl Arena {
         drop(writing);
         self.publish(to, code.len())
     }
+    /// The code at `at`, where it can be executed.
+    pub(crate) fn read(&self, at: usize, bytes: usize) -> Vec<u8> {
+        let offset = at.wrapping_sub(self.executable as usize);
+        assert!(offset < self.bytes && bytes <= self.bytes - offset);
+        // SAFETY: inside the mapping; who asks owns the segment, and nothing is written there meanwhile.
+        unsafe { std::slice::from_raw_parts(self.executable.wrapping_add(offset), bytes) }.to_vec()
+    }
     /// Where `bytes` of code that were written at `writable` can be executed, now that they are complete.
     pub(crate) fn publish(&self, writable: *const u8, bytes: usize) -> *const u8 {
         let offset = writable as usize - self.writable as usize;

@@ -1,14 +1,15 @@
 //! Quick code of a region as it can lie anywhere: in memory for code, or in a file.
 //!
-//! Host addresses are put into it last. All else that it depends on is the place, the guest's bytes, the processor's
-//! model and the emulator itself.
+//! Host addresses are put into it last, and addresses of guest code are changed when that lies in other linear pages, as
+//! a library does in each process. All else that it depends on is the offset in the page, the mode, the guest's bytes, the
+//! processor's model and the emulator itself.
 
 use crate::context::Op;
 use crate::region::{Page, Region};
 use cpu::Model;
 use cpu::decode::{Decoded, decode};
 use cpu::interpreter::tier::Place;
-use cpu::memory::{GuestMemory, PAGE};
+use cpu::memory::{GuestMemory, HostPage, PAGE};
 use cpu::state::Mode;
 
 /// What an address in the code is that of.
@@ -33,6 +34,8 @@ pub(crate) struct Fixup {
 pub(crate) struct Made {
     pub(crate) code: Vec<u8>,
     pub(crate) fixups: Vec<Fixup>,
+    /// Where four bytes of the code are the address of guest code.
+    pub(crate) ips: Vec<u32>,
     /// The operations that the code refers to: block, and number in the block.
     pub(crate) ops: Vec<(usize, usize)>,
     /// For each entry: where it begins for the engine, and for quick code.
@@ -71,6 +74,8 @@ pub(crate) struct Piece {
     /// The operations that the code refers to: IP, and instructions of the block behind it.
     pub(crate) ops: Vec<(u32, u8)>,
     pub(crate) fixups: Vec<Fixup>,
+    /// Where four bytes of the code are the address of guest code.
+    pub(crate) ips: Vec<u32>,
     pub(crate) code: Vec<u8>,
 }
 
@@ -112,14 +117,39 @@ impl Piece {
             exits: region.exits.iter().map(|&ip| ip as u32).collect(),
             ops: ops.collect(),
             fixups: made.fixups,
+            ips: made.ips,
             code: made.code,
         }
     }
-    /// The operations of the code, whose page are these, decoded again.
-    pub(crate) fn decode(&self, pages: &[Page], memory: &GuestMemory) -> Option<Box<[Op]>> {
+    /// Where its pages are when it begins `by` bytes, which are whole pages, behind where it was made for: the first at
+    /// `first`, the others as `find` says of their linear addresses. `None`: not there.
+    pub(crate) fn pages(
+        &self,
+        by: u32,
+        first: HostPage,
+        mut find: impl FnMut(u64) -> Option<HostPage>,
+    ) -> Option<Vec<Page>> {
+        let old = i64::from(*self.pages.first()?);
+        let new = i64::from(self.ip.wrapping_add(by)) / PAGE as i64;
+        let one = |(n, &page): (usize, &u32)| {
+            let linear = u64::try_from(i64::from(page) - old + new).ok().filter(|&linear| linear < 1 << 20)?;
+            Some(Page { linear, page: if n == 0 { first } else { find(linear * PAGE)? } })
+        };
+        self.pages.iter().enumerate().map(one).collect()
+    }
+    /// Its code for guest code that lies `by` bytes, which are whole pages, behind where `code` has it.
+    pub(crate) fn move_code(&self, code: &mut [u8], by: u32) {
+        for &at in &self.ips {
+            if let Some(bytes) = code.get_mut(at as usize..).and_then(<[u8]>::first_chunk_mut) {
+                *bytes = u32::from_le_bytes(*bytes).wrapping_add(by).to_le_bytes();
+            }
+        }
+    }
+    /// The operations of the code, whose pages are these, decoded again.
+    pub(crate) fn decode(&self, by: u32, pages: &[Page], memory: &GuestMemory) -> Option<Box<[Op]>> {
         let find = |linear: u64| pages.iter().find(|page| page.linear == linear).map(|page| page.page);
         let one = |&(ip, later): &(u32, u8)| {
-            let ip = u64::from(ip);
+            let ip = u64::from(ip.wrapping_add(by));
             let offset = (ip % PAGE) as usize;
             let here = (PAGE as usize - offset).min(15);
             let mut bytes = [0; 15];
@@ -158,7 +188,7 @@ impl Piece {
         word(self.model as u32);
         word(self.instructions);
         let counts = [self.pages.len(), self.ranges.len(), self.entries.len(), self.exits.len(), self.ops.len()];
-        for count in counts.into_iter().chain([self.fixups.len(), self.code.len(), guest.len()]) {
+        for count in counts.into_iter().chain([self.fixups.len(), self.ips.len(), self.code.len(), guest.len()]) {
             word(count as u32);
         }
         self.pages.iter().for_each(|&page| word(page));
@@ -186,6 +216,7 @@ impl Piece {
             word(fixup.at);
             word(kind << 30 | n);
         }
+        self.ips.iter().for_each(|&at| word(at));
         w.extend_from_slice(guest);
         w.extend_from_slice(&self.code);
         w
@@ -196,11 +227,11 @@ impl Piece {
         let (ip, mode, limit, model, instructions) = (r.word()?, r.word()?, r.word()?, r.word()?, r.word()?);
         let mode = Mode(u16::try_from(mode).ok()?);
         let model = *Model::ALL.iter().find(|m| **m as u32 == model)?;
-        let mut counts = [0; 8];
+        let mut counts = [0; 9];
         for count in &mut counts {
             *count = r.word()? as usize;
         }
-        let [n_pages, n_ranges, n_entries, n_exits, n_ops, n_fixups, n_code, n_guest] = counts;
+        let [n_pages, n_ranges, n_entries, n_exits, n_ops, n_fixups, n_ips, n_code, n_guest] = counts;
         let pages = r.list(n_pages, |r| r.word().filter(|&page| page < 1 << 20))?;
         let is_page = |page: u8| usize::from(page) < n_pages;
         let ranges = r.list(n_ranges, |r| {
@@ -228,6 +259,7 @@ impl Piece {
             };
             ((n as usize) < count && at as usize + 8 <= n_code).then_some(Fixup { at, of })
         })?;
+        let ips = r.list(n_ips, |r| r.word().filter(|&at| at as usize + 4 <= n_code))?;
         let guest = r.bytes(n_guest)?;
         let code = r.bytes(n_code)?.to_vec();
         let sum: usize = ranges.iter().map(|&(.., length)| usize::from(length)).sum();
@@ -238,7 +270,8 @@ impl Piece {
             && pages.first() == Some(&(ip >> 12))
             && ranges.first().is_some_and(|&(page, offset, _)| page == 0 && u32::from(offset) == ip & 0xfff)
             && entries.iter().all(|way| pages[usize::from(way.page)] == way.ip >> 12);
-        let piece = Piece { ip, mode, limit, model, instructions, pages, ranges, entries, exits, ops, fixups, code };
+        let piece =
+            Piece { ip, mode, limit, model, instructions, pages, ranges, entries, exits, ops, fixups, ips, code };
         is_good.then_some((piece, guest))
     }
     /// Whether it is for this place and model.
@@ -280,5 +313,134 @@ impl<'a> Reader<'a> {
             return None;
         }
         (0..n).map(|_| one(self)).collect()
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use crate::quick;
+    use crate::region::{Known, explore};
+    use cpu::bus::Bus;
+    use cpu::core::{Access, Core, Env};
+    use cpu::interpreter::Ways;
+    use cpu::memory::Backing;
+    use cpu::state::{Attributes, CpuState, Seg, Segment, cr0, cr4};
+    use cpu::tlb::Tlb;
+
+    struct Nobody;
+    impl Bus for Nobody {}
+
+    /// What is in the code at two places, which is likely to be translated: a page and a half of random instructions, of
+    /// which a few kinds come more often.
+    fn program(seed: u64) -> Vec<u8> {
+        let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut random = move || {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            (x >> 24) as u8
+        };
+        let mut code = Vec::new();
+        while code.len() < 0x1800 {
+            match random() % 16 {
+                // CALL, JMP, Jcc, and PUSH of a constant, not far.
+                0 => code.extend_from_slice(&[0xe8, random(), random() & 1, 0, 0]),
+                1 => code.extend_from_slice(&[0x70 | random() & 15, random()]),
+                2 => code.extend_from_slice(&[0x0f, 0x80 | random() & 15, random(), random() & 3, 0, 0]),
+                3 => code.extend_from_slice(&[0x68, random(), random(), random(), random()]),
+                // Indirect calls, returns, loops.
+                4 => code.extend_from_slice(&[0xff, 0xd0 | random() & 7]),
+                5 => code.push(if random() < 64 { 0xc3 } else { 0x50 | random() & 15 }),
+                6 => code.extend_from_slice(&[0xe0 | random() & 3, random() | 0x80]),
+                // x87 and SSE with memory.
+                7 => code.extend_from_slice(&[0xd8 | random() & 7, 0x40 | random() & 0x3f, random()]),
+                8 => code.extend_from_slice(&[0xd8 | random() & 7, 0xc0 | random() & 0x3f]),
+                9 => code.extend_from_slice(&[0x0f, 0x50 | random() & 15, 0xc0 | random() & 0x3f]),
+                // Arithmetic with registers, with memory, with constants.
+                10 | 11 => code.extend_from_slice(&[random() & 0x3b, 0xc0 | random() & 0x3f]),
+                12 => code.extend_from_slice(&[random() & 0x3b, 0x40 | random() & 0x3f, random(), random()]),
+                13 => code.extend_from_slice(&[0x83, 0xc0 | random() & 0x3f, random()]),
+                14 => code.extend_from_slice(&[0x0f, 0xa4 | random() & 0x1b, 0xc0 | random() & 0x3f, random()]),
+                _ => code.push(random()),
+            }
+        }
+        code
+    }
+
+    fn piece_at(ip: u64, code: &[u8], user: bool) -> Option<(Piece, HostPage)> {
+        let mut memory = GuestMemory::new(1 << 20, 0, 0).ok()?;
+        let ram = memory.ram();
+        // The same memory everywhere.
+        for start in (0..1u64 << 32).step_by(1 << 28) {
+            memory.map(start, 1 << 20, ram, 0, false);
+        }
+        let physical = ip & 0xf_ffff;
+        memory.write(physical, code);
+        let mut cpu = CpuState::new(Model::PentiumM);
+        cpu.cr0 |= cr0::PE;
+        cpu.cr4 |= cr4::OSFXSR;
+        for seg in Seg::ALL {
+            let attributes = Attributes(if seg == Seg::Cs { 0xc9b } else { 0xc93 });
+            cpu.seg[seg as usize] = Segment::new(8, 0, u32::MAX, attributes, true);
+        }
+        cpu.cpl = if user { 3 } else { 0 };
+        cpu.update_mode();
+        let (mut bus, mut tlb, mut ways) = (Nobody, Tlb::new(), Ways::default());
+        let mut env = Env::new(&mut memory, &mut bus, &mut tlb, &mut ways);
+        for page in 0..4 {
+            let linear = (ip & !0xfff) + page * PAGE;
+            Core { cpu: &mut cpu, env: &mut env }.translate(linear, Access::Read, user).ok()?;
+        }
+        let Backing::Ram(page) = env.memory.backing(physical) else { return None };
+        let place = Place { page, offset: (ip % PAGE) as u16, mode: cpu.mode, limit: u32::MAX, ip, base: 0 };
+        let region = explore(&place, &|_| Known::Ran, false, &cpu, &mut env)?;
+        let made = region.is_quick.then(|| quick::translate(&region))??;
+        Some((Piece::new(&region, cpu.model, made), page))
+    }
+
+    #[test]
+    fn code_that_is_moved_is_code_made_there() {
+        let (mut pieces, mut addresses, mut crossing) = (0, 0, 0);
+        for seed in 0..400 {
+            let code = program(seed);
+            let start = 0x1e00 + seed * 13 % 0x1f0;
+            // There and back over the middle of the address space; the distance is in whole pages.
+            let (here, there) = if seed % 2 == 0 { (start, start + 0xb000_7000) } else { (start + 0xb000_7000, start) };
+            let Some((piece, first)) = piece_at(here, &code, seed % 3 == 0) else { continue };
+            let (other, _) = piece_at(there, &code, seed % 3 == 0).expect("it is the same code");
+            let by = (there as u32).wrapping_sub(here as u32);
+            let mut moved = piece.code.clone();
+            piece.move_code(&mut moved, by);
+            assert!(moved == other.code, "{seed}: {here:x} moved to {there:x}");
+            let shape =
+                |p: &Piece| (p.ranges.clone(), p.fixups.clone(), p.ips.clone(), p.instructions, p.mode, p.limit);
+            assert_eq!(shape(&piece), shape(&other));
+            let far = |ips: &[u32]| ips.iter().map(|ip| ip.wrapping_add(by)).collect::<Vec<_>>();
+            assert_eq!(far(&piece.exits), other.exits);
+            assert_eq!(piece.ops.iter().map(|&(ip, n)| (ip.wrapping_add(by), n)).collect::<Vec<_>>(), other.ops);
+            let ways = |p: &Piece, by| {
+                p.entries.iter().map(|way| Way { ip: way.ip.wrapping_add(by), ..*way }).collect::<Vec<_>>()
+            };
+            assert_eq!(ways(&piece, by), ways(&other, 0));
+            let pages = piece.pages(by, first, |_| Some(first)).expect("they are in the address space");
+            assert_eq!(pages.iter().map(|page| page.linear as u32).collect::<Vec<_>>(), other.pages);
+            pieces += 1;
+            addresses += piece.ips.len();
+            crossing += usize::from(piece.pages.len() > 1);
+        }
+        assert!(pieces > 200 && addresses > 20 * pieces && crossing > 20, "{pieces} {addresses} {crossing}");
+    }
+
+    #[test]
+    fn pages_do_not_wrap() {
+        let code = [0x40, 0x40, 0xeb, 0xfc];
+        let (piece, first) = piece_at(0x5ffe, &code, false).expect("a loop");
+        assert_eq!(piece.pages, [5, 6]);
+        let at = |by: u32| piece.pages(by, first, |_| Some(first)).map(|pages| [pages[0].linear, pages[1].linear]);
+        assert_eq!(at(0), Some([5, 6]));
+        assert_eq!(at(0xffff_b000), Some([0, 1]));
+        assert_eq!(at(0xd000_0000), Some([0xd0005, 0xd0006]));
+        assert_eq!(at(0xffff_a000), None);
     }
 }

@@ -7,7 +7,7 @@ use crate::context::{self as cx, Cell, Op, Slot};
 use crate::dump::DumpSettings;
 use crate::host::fetch_anew;
 use crate::memory::{Arena, SEGMENT};
-use crate::piece::{Piece, Target};
+use crate::piece::{Piece, Target, Way};
 use crate::profile::{HotRegion, Hottest, Profile};
 use crate::quick::{self, stubs};
 use crate::region::{Known, Page, Region, explore};
@@ -95,6 +95,8 @@ pub struct Counters {
     pub loaded: u64,
     /// Regions that went there.
     pub kept: u64,
+    /// Regions made of others for other linear addresses of the same memory.
+    pub twins: u64,
 }
 
 /// Most pages whose validity is remembered before everything is forgotten: a guest that maps the
@@ -171,6 +173,8 @@ struct State {
     bytes: Box<[(HostPage, u16, u16)]>,
     /// What it is made of, if it is the code generator's.
     unit: Option<Arc<Unit>>,
+    /// Quick code as it can lie anywhere, but for the code itself.
+    shape: Option<Shape>,
     /// What quick code refers to.
     _ops: Box<[Op]>,
     slots: Box<[Slot]>,
@@ -179,6 +183,18 @@ struct State {
     /// Exits of regions that are linked to it.
     incoming: Vec<(u32, u32)>,
 }
+
+/// What quick code was made of.
+struct Shape {
+    piece: Arc<Piece>,
+    /// How far behind the place that it was made for the region is.
+    by: u32,
+    /// Where its code is.
+    at: usize,
+}
+
+/// A place of code that does not depend on where its page is mapped.
+type Spot = (HostPage, u16, Mode, u32);
 
 /// Code that is to be kept on disk if it proves to last.
 struct Lasting {
@@ -273,6 +289,10 @@ pub(crate) fn page_of(
     core.env.tlb.execute(linear, user)
 }
 
+fn spot(place: &Place) -> Spot {
+    (place.page, place.offset, place.mode, place.limit)
+}
+
 /// What has to go from the table of jumps before it is used again.
 enum Stale {
     All,
@@ -303,6 +323,8 @@ pub(crate) struct Upper {
     entries: Map<u32, Entry>,
     next_entry: u32,
     places: Map<Place, u32>,
+    /// Regions of quick code that can be entered there, wherever that is mapped.
+    spots: Map<Spot, u32>,
     /// How many times code that is for the code generator is still to be found hot.
     warm: Map<Place, u32>,
     /// Regions that are being translated.
@@ -412,6 +434,7 @@ impl Upper {
             entries: Map::default(),
             next_entry: 1,
             places: Map::default(),
+            spots: Map::default(),
             warm: Map::default(),
             wanted: Map::default(),
             pages: Map::default(),
@@ -570,6 +593,9 @@ impl Upper {
                 if self.places.get(&entry.place) == Some(number) {
                     self.places.remove(&entry.place);
                 }
+                if state.shape.is_some() && self.spots.get(&spot(&entry.place)) == Some(&id) {
+                    self.spots.remove(&spot(&entry.place));
+                }
             }
         }
         for (region, exit) in &state.incoming {
@@ -627,8 +653,8 @@ impl Upper {
         let unit = Arc::new(Unit { region, ops, slots: addresses, cells, pool: cx::Pool::default() });
         let to_do = unit.clone();
         let (numbers, incoming) = (Vec::new(), Vec::new());
-        let (_ops, unit) = (Box::default(), Some(unit));
-        let state = State { place, size: (0, 0), pages, bytes, unit, _ops, slots, numbers, incoming };
+        let (_ops, unit, shape) = (Box::default(), Some(unit), None);
+        let state = State { place, size: (0, 0), pages, bytes, unit, shape, _ops, slots, numbers, incoming };
         self.regions.insert(id, state);
         self.workshop.send(Work::Translate(id, to_do));
     }
@@ -644,14 +670,16 @@ impl Upper {
             Op::new(step.insn, step.later)
         };
         let ops = made.ops.iter().map(op).collect();
-        let piece = Piece::new(region, cpu.model, made);
+        let mut piece = Piece::new(region, cpu.model, made);
         let record = self.cache.is_some().then(|| {
             let guest = piece.guest(&region.pages, memory);
             let first = piece.ranges.first().map_or(0, |&(.., length)| length);
             let print = cache::print(&guest[..usize::from(first)]);
             (print, first, piece.write(&guest))
         });
-        let Some(id) = self.place_piece(&region.place, &piece, &region.pages, ops, memory) else {
+        let code = std::mem::take(&mut piece.code);
+        let bytes = code.len() as u64;
+        let Some(id) = self.place_piece(&region.place, Arc::new(piece), 0, code, &region.pages, ops, memory) else {
             self.counters.failed += 1;
             return;
         };
@@ -660,7 +688,7 @@ impl Upper {
         self.touch(&region.pages[0], region.place.mode.has(Mode::USER));
         self.counters.regions += 1;
         self.counters.translated += region.instructions as u64;
-        self.counters.bytes += piece.code.len() as u64;
+        self.counters.bytes += bytes;
         if let Some((print, first, record)) = record {
             let key = cache::key(&region.place, cpu.model);
             self.waiting_bytes += record.len();
@@ -671,21 +699,27 @@ impl Upper {
         }
     }
 
-    /// Puts quick code into memory; the number of the region.
+    /// Puts quick code into memory, for guest code that is `by` bytes behind where the piece was made for; the number of
+    /// the region. It is entered at `asked`, and where there is no other code yet.
+    #[allow(clippy::too_many_arguments, reason = "all of one region")]
     fn place_piece(
         &mut self,
-        place: &Place,
-        piece: &Piece,
+        asked: &Place,
+        piece: Arc<Piece>,
+        by: u32,
+        mut code: Vec<u8>,
         pages: &[Page],
         ops: Box<[Op]>,
         memory: &mut GuestMemory,
     ) -> Option<u32> {
+        let ip = u64::from(piece.ip.wrapping_add(by));
+        let place = &Place { page: pages.first()?.page, offset: (ip % PAGE) as u16, ip, ..*asked };
         let user = place.mode.has(Mode::USER);
         let id = self.next_region;
         self.next_region += 1;
-        let slots = self.exits(id, piece.exits.iter().map(|&ip| u64::from(ip)), place.page, user);
+        let exits = piece.exits.iter().map(|&ip| u64::from(ip.wrapping_add(by)));
+        let slots = self.exits(id, exits, place.page, user);
         let cells: Vec<usize> = pages.iter().map(|p| self.cell(p.linear, p.page, user)).collect();
-        let mut code = piece.code.clone();
         for fixup in &piece.fixups {
             let address = match fixup.of {
                 Target::Op(n) => std::ptr::from_ref(&ops[n as usize]) as usize,
@@ -713,9 +747,9 @@ impl Upper {
         let mut numbers = Vec::new();
         for way in &piece.entries {
             let page = pages[usize::from(way.page)];
-            let ip = u64::from(way.ip);
+            let ip = u64::from(way.ip.wrapping_add(by));
             let place = Place { page: page.page, offset: (ip % PAGE) as u16, ip, ..*place };
-            if !numbers.is_empty() && self.places.contains_key(&place) {
+            if place != *asked && self.places.contains_key(&place) {
                 continue;
             }
             let second = way.second.map(|page| cells[usize::from(page)]);
@@ -726,12 +760,14 @@ impl Upper {
             self.next_entry += 1;
             self.entries.insert(number, entry);
             self.places.insert(place, number);
+            self.spots.insert(spot(&place), id);
             self.fresh.push((place, number));
             numbers.push(number);
         }
         let (pages, incoming) = (pages.into(), Vec::new());
-        let size = (piece.instructions, piece.code.len() as u32);
-        let state = State { place: *place, size, pages, bytes, unit: None, _ops: ops, slots, numbers, incoming };
+        let size = (piece.instructions, code.len() as u32);
+        let shape = Some(Shape { piece, by, at });
+        let state = State { place: *place, size, pages, bytes, unit: None, shape, _ops: ops, slots, numbers, incoming };
         self.regions.insert(id, state);
         Some(id)
     }
@@ -772,14 +808,48 @@ impl Upper {
             if !piece.matches(guest, &pages, memory) {
                 return None;
             }
-            let ops = piece.decode(&pages, memory)?;
+            let ops = piece.decode(0, &pages, memory)?;
             Some((piece, pages, ops))
         });
         self.cache = Some(cache);
-        let (piece, pages, ops) = found?;
-        let id = self.place_piece(place, &piece, &pages, ops, env.memory)?;
+        let (mut piece, pages, ops) = found?;
+        let code = std::mem::take(&mut piece.code);
+        let id = self.place_piece(place, Arc::new(piece), 0, code, &pages, ops, env.memory)?;
         self.counters.loaded += 1;
         self.regions.get(&id)?.numbers.first().copied()
+    }
+
+    /// Makes a region once more that was made of the same memory where that is mapped elsewhere, for `place`; whether
+    /// there is one.
+    fn twin(&mut self, place: &Place, cpu: &CpuState, env: &mut Env<'_>) -> Option<()> {
+        let state = self.regions.get(self.spots.get(&spot(place))?)?;
+        let Shape { piece, by: old, at } = state.shape.as_ref()?;
+        let is_here = |way: &&Way| {
+            let page = state.pages.get(usize::from(way.page));
+            page.is_some_and(|page| page.page == place.page) && way.ip as u16 % PAGE as u16 == place.offset
+        };
+        let way = piece.entries.iter().find(is_here)?;
+        let by = (place.ip as u32).wrapping_sub(way.ip);
+        let pages = piece.pages(by, state.place.page, |linear| {
+            match env.memory.backing(mmu::look_up(cpu, env.memory, linear)?) {
+                Backing::Ram(page) | Backing::Rom(page) => Some(page),
+                Backing::Mmio => None,
+            }
+        })?;
+        // Whether it is mapped so when the code is run is looked at then.
+        if place.base != 0
+            || place.limit != u32::MAX
+            || pages.iter().zip(&state.pages).any(|(new, old)| new.page != old.page)
+        {
+            return None;
+        }
+        let ops = piece.decode(by, &pages, env.memory)?;
+        let mut code = self.space.arena.read(*at, state.size.1 as usize);
+        piece.move_code(&mut code, by.wrapping_sub(*old));
+        let piece = piece.clone();
+        self.place_piece(place, piece, by, code, &pages, ops, env.memory)?;
+        self.counters.twins += 1;
+        Some(())
     }
 
     /// Hands the code that has waited longest to the cache, if it is still there.
@@ -939,7 +1009,7 @@ impl Tier for Upper {
             self.cells.clear();
         }
         let start = Instant::now();
-        if self.load(place, When::Hot, cpu, env).is_some() {
+        if self.twin(place, cpu, env).is_some() || self.load(place, When::Hot, cpu, env).is_some() {
             self.counters.time += start.elapsed();
             return;
         }

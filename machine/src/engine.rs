@@ -196,7 +196,7 @@ impl Processor {
                      instructions translated: {}\nbytes of translated code: {}\ntranslation time: {:.3} s\n\
                      regions invalidated: {}\nregions evicted: {}\nregions refused: {}\n\
                      entries into translated code: {}\nlinks between regions: {}\n\
-                     regions from the cache: {}\nregions added to the cache: {}\n",
+                     regions made of others: {}\nregions from the cache: {}\nregions added to the cache: {}\n",
                     c.native,
                     c.regions,
                     c.translated,
@@ -207,6 +207,7 @@ impl Processor {
                     c.failed,
                     c.entries,
                     c.links,
+                    c.twins,
                     c.loaded,
                     c.kept
                 );

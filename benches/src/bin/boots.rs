@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo run --release -p beigebox-benches --bin boots -- [--repeat 3] [--only kernel,grub]
-//!     [--on beigebox,jit,beigebox-jit-warm,qemu] [--beigebox FILE] [--guests FOLDER]
+//!     [--on beigebox,beigebox-jit,beigebox-jit-warm,qemu] [--beigebox FILE] [--guests FOLDER]
 //! ```
 //!
 //! `beigebox-jit-warm` has the translated code of a run before on disk; that run is not measured.

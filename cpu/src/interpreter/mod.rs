@@ -492,6 +492,8 @@ impl Interpreter {
         if self.map.len() >= if T::ACTIVE { MAX_COLD } else { MAX_BLOCKS } {
             self.drop_one(core.env.ways);
         }
+        // Of what the upper tier has code for, the block is but the first instruction.
+        let native = if T::ACTIVE { tier.find(&key, core.cpu, core.env) } else { 0 };
         let mut ops = std::mem::take(&mut self.scratch);
         ops.clear();
         let mut at = ip;
@@ -518,7 +520,7 @@ impl Interpreter {
             ops.push(lowered);
             let len = u64::from(lowered.insn.len);
             at = lowered.insn.next_ip();
-            if lowered.ends_block {
+            if lowered.ends_block || native != 0 {
                 break;
             }
             left = left.saturating_sub(len);
@@ -546,9 +548,8 @@ impl Interpreter {
         if T::ACTIVE
             && let Some(chain) = &mut chain
         {
-            chain.target().warm(self.embers.take(&key));
-            match tier.find(&key, core.cpu, core.env) {
-                0 => {}
+            match native {
+                0 => _ = chain.target().warm(self.embers.take(&key)),
                 native => chain.set_native(native),
             }
         }

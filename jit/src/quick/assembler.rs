@@ -76,6 +76,8 @@ pub(crate) struct Asm {
     pub(crate) code: Vec<u8>,
     /// Where addresses are to be put that are not known yet.
     pub(crate) fixups: Vec<Fixup>,
+    /// Where the last four bytes of instructions are addresses of guest code.
+    pub(crate) ips: Vec<u32>,
 }
 
 impl Asm {
@@ -180,6 +182,26 @@ impl Asm {
         }
         self.byte(0xb8 | to & 7);
         self.imm32(v);
+    }
+    /// What was written last ends in the address of guest code.
+    fn note_ip(&mut self) {
+        self.ips.push(self.here() as u32 - 4);
+    }
+    /// An address of guest code, zero-extended.
+    pub(crate) fn mov_ip(&mut self, to: Reg, ip: u32) {
+        self.mov_imm(to, ip);
+        self.note_ip();
+    }
+    /// Stores an address of guest code, sign-extended to 64 bits for [`Size::Q`], otherwise of 32.
+    pub(crate) fn store_ip(&mut self, size: Size, to: At, ip: u32) {
+        self.store_imm(size, to, ip);
+        self.note_ip();
+    }
+    /// Compares with an address of guest code.
+    pub(crate) fn compare_ip(&mut self, reg: Reg, ip: u32) {
+        self.rr(Size::D, &[0x81], 7, reg);
+        self.imm32(ip);
+        self.note_ip();
     }
     /// An address that is put there later.
     pub(crate) fn mov_address(&mut self, to: Reg, of: Target) {

@@ -117,6 +117,8 @@ enum End {
 enum Value {
     Reg(Reg),
     Imm(u32),
+    /// An address of guest code, of 32 bits.
+    Ip(u32),
 }
 
 /// Where the address of a page's validity is.
@@ -363,7 +365,7 @@ pub(crate) fn translate(region: &Region) -> Option<Made> {
         let to = q.labels[block]?;
         q.a.patch(jump, to);
     }
-    Some(Made { code: q.a.code, fixups: q.a.fixups, ops: q.ops, entries })
+    Some(Made { code: q.a.code, fixups: q.a.fixups, ips: q.a.ips, ops: q.ops, entries })
 }
 
 impl Quick<'_> {
@@ -750,6 +752,7 @@ impl Quick<'_> {
         match value {
             Value::Reg(r) => self.a.store(s, to, r),
             Value::Imm(v) => self.a.store_imm(s, to, v),
+            Value::Ip(ip) => self.a.store_ip(s, to, ip),
         }
     }
     /// Reads, changes and writes the memory operand: `change` writes code that does so.
@@ -811,6 +814,7 @@ impl Quick<'_> {
                 match value {
                     Some(Value::Reg(r)) => self.a.store(Size::Q, word(stubs::VALUE), r),
                     Some(Value::Imm(v)) => self.a.store_imm(Size::Q, word(stubs::VALUE), v),
+                    Some(Value::Ip(ip)) => self.a.store_ip(Size::Q, word(stubs::VALUE), ip),
                     None => {}
                 }
                 match copy {
@@ -825,7 +829,7 @@ impl Quick<'_> {
                     None => {}
                 }
                 self.a.mov_imm(R9, info);
-                self.a.mov_imm(R10, ip);
+                self.a.mov_ip(R10, ip);
                 self.a.call_mem(word(stubs::ACCESS));
                 if let Some(found) = found {
                     self.a.land(found);
@@ -844,7 +848,7 @@ impl Quick<'_> {
                 self.a.push_flags();
                 self.a.pop_mem(word(stubs::SAVED));
                 self.a.mov_imm(R9, info | WRITE_BACK << 6);
-                self.a.mov_imm(R10, ip);
+                self.a.mov_ip(R10, ip);
                 self.a.call_mem(word(stubs::ACCESS));
                 self.a.push_mem(word(stubs::SAVED));
                 self.a.pop_flags();
@@ -864,7 +868,7 @@ impl Quick<'_> {
                     let valid = self.a.jcc(cc::NE);
                     self.a.patch(valid, *back);
                 }
-                self.a.mov_imm(R10, ip);
+                self.a.mov_ip(R10, ip);
                 self.a.lea(Size::Q, R9, at(REM, plus));
                 match cell {
                     Some((cell, _)) => {
@@ -944,7 +948,7 @@ impl Quick<'_> {
         self.leave_to_step(ip, plus);
     }
     fn leave_to_step(&mut self, ip: u32, plus: i32) {
-        self.a.mov_imm(R10, ip);
+        self.a.mov_ip(R10, ip);
         self.a.lea(Size::Q, R9, at(REM, plus));
         self.a.mov_imm(R8, cx::STEP as u32);
         self.a.jmp_mem(word(stubs::LEAVE));
@@ -1123,7 +1127,7 @@ impl Quick<'_> {
                 return Ok(());
             }
             let last = block.steps.last().ok_or(Not)?;
-            self.a.mov_imm(R8, last.insn.next_ip() as u32);
+            self.a.mov_ip(R8, last.insn.next_ip() as u32);
             self.a.call_mem(word(stubs::GO_ON));
         }
         // Time may have passed.
@@ -1136,7 +1140,7 @@ impl Quick<'_> {
                 self.write_down();
                 for &guess in &block.guesses {
                     let there = region.blocks[guess].ip as u32;
-                    self.a.alu_imm(Size::D, 7, R8, there);
+                    self.a.compare_ip(R8, there);
                     let jump = self.a.jcc(cc::E);
                     let (edge, path) = (Edge::Block(guess), self.path.clone());
                     if self.plan.single[guess] {
@@ -1739,7 +1743,7 @@ impl Quick<'_> {
         }
     }
     fn push_return(&mut self, i: &Insn) -> Done {
-        self.push(Width::Dword, Value::Imm(i.next_ip() as u32))
+        self.push(Width::Dword, Value::Ip(i.next_ip() as u32))
     }
     /// Stores below ESP and then moves it: a fault finds it as it was.
     fn push(&mut self, w: Width, value: Value) -> Done {

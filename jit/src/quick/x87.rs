@@ -225,7 +225,7 @@ impl Quick<'_> {
     /// Writes noted pointers to the words; the host's flags stay.
     pub(super) fn write_unit(&mut self, unit: Unit) {
         if let Some(ip) = unit.ip {
-            self.a.store_imm(Size::Q, word(stubs::X87_IP), ip);
+            self.a.store_ip(Size::Q, word(stubs::X87_IP), ip);
         }
         if let Some(operand) = unit.operand {
             match operand.place {
