@@ -29,6 +29,7 @@ mod quick;
 #[path = "quick/none.rs"]
 mod quick;
 mod region;
+mod space;
 mod sse;
 mod survey;
 mod tier;

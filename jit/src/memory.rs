@@ -50,10 +50,13 @@ impl Arena {
         drop(writing);
         self.publish(to, code.len())
     }
-    /// The code at `at`, where it can be executed.
-    pub(crate) fn read(&self, at: usize, bytes: usize) -> Vec<u8> {
-        let offset = at.wrapping_sub(self.executable as usize);
-        assert!(offset < self.bytes && bytes <= self.bytes - offset);
+    /// The offset of what can be executed at `at`.
+    pub(crate) fn offset(&self, at: usize) -> usize {
+        at.wrapping_sub(self.executable as usize)
+    }
+    /// The code at `offset`.
+    pub(crate) fn read(&self, offset: usize, bytes: usize) -> Vec<u8> {
+        assert!(offset <= self.bytes && bytes <= self.bytes - offset);
         // SAFETY: inside the mapping; who asks owns the segment, and nothing is written there meanwhile.
         unsafe { std::slice::from_raw_parts(self.executable.wrapping_add(offset), bytes) }.to_vec()
     }

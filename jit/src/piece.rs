@@ -85,7 +85,9 @@ const NO_PAGE: u8 = 0xff;
 
 impl Piece {
     /// What was made of a region in flat code.
-    pub(crate) fn new(region: &Region, model: Model, made: Made) -> Piece {
+    pub(crate) fn new(region: &Region, model: Model, mut made: Made) -> Piece {
+        made.fixups.shrink_to_fit();
+        made.ips.shrink_to_fit();
         let mut ranges = Vec::with_capacity(region.blocks.len());
         for b in &region.blocks {
             let end = b.steps.last().map_or(b.ip, |s| s.insn.ip.wrapping_add(u64::from(s.insn.len)));

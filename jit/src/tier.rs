@@ -11,11 +11,12 @@ use crate::piece::{Piece, Target, Way};
 use crate::profile::{HotRegion, Hottest, Profile};
 use crate::quick::{self, stubs};
 use crate::region::{Known, Page, Region, explore};
+use crate::space::Space;
 #[cfg(target_arch = "x86_64")]
 use cpu::core::{Access, Core};
 use cpu::core::{Env, INDIRECT, LEFT, Leave, SLOW};
 use cpu::engine::{Engine, Exit};
-use cpu::hash::Map;
+use cpu::hash::{Map, Mix};
 use cpu::interpreter::Interpreter;
 use cpu::interpreter::tier::{Boundary, Native, Place, Tier};
 use cpu::memory::{Backing, CodeWrite, GuestMemory, HostPage, PAGE};
@@ -26,6 +27,7 @@ use cpu::state::{CpuState, Mode};
 use cpu::{Bus, Model};
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use std::collections::VecDeque;
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -209,6 +211,11 @@ struct Lasting {
 
 /// How many ticks code must last to be kept on disk.
 const LASTING: u64 = 20_000_000;
+/// So many changes of translations ago a page of code was entered last that is likely to be a process's that has ended.
+const LONG_AGO: u64 = 16;
+/// Room that quick code of the supervisor and of user programs takes before there is need of more.
+const SYSTEM_CODE: usize = 10 << 20;
+const USER_CODE: usize = 6 << 20;
 /// Bytes that may wait for that.
 const MAX_WAITING: usize = 8 << 20;
 
@@ -218,44 +225,6 @@ struct Trouble {
     kills: u32,
     /// Not to be translated again before this tick.
     until: u64,
-}
-
-/// Memory for quick code, filled round and round.
-struct Space {
-    arena: Arc<Arena>,
-    /// The segment that is being filled, and how far.
-    at: usize,
-    used: usize,
-    /// Regions in each segment.
-    segments: Vec<Vec<u32>>,
-}
-
-impl Space {
-    fn new(bytes: usize) -> Result<Space, StartError> {
-        let arena = Arc::new(Arena::new(bytes)?);
-        let segments = vec![Vec::new(); arena.segments()];
-        Ok(Space { arena, at: 0, used: 0, segments })
-    }
-    /// Whether there is place for so much code without dropping other.
-    fn has_place(&self, bytes: usize) -> bool {
-        let next = (self.at + 1) % self.segments.len();
-        self.used + bytes <= SEGMENT || self.segments[next].is_empty()
-    }
-    /// Gives code its place: where, in which segment, and the regions that were there before.
-    fn place(&mut self, code: &[u8]) -> Option<(usize, usize, Vec<u32>)> {
-        let mut dropped = Vec::new();
-        if code.len() > SEGMENT {
-            return None;
-        }
-        if self.used + code.len() > SEGMENT {
-            self.at = (self.at + 1) % self.segments.len();
-            self.used = 0;
-            dropped = std::mem::take(&mut self.segments[self.at]);
-        }
-        let at = self.arena.fill(self.at * SEGMENT + self.used, code);
-        self.used = (self.used + code.len()).next_multiple_of(32);
-        Some((at as usize, self.at, dropped))
-    }
 }
 
 /// When code is looked for in the cache.
@@ -293,6 +262,13 @@ fn spot(place: &Place) -> Spot {
     (place.page, place.offset, place.mode, place.limit)
 }
 
+/// What a region is known by after it was dropped.
+fn name(place: &Place) -> u64 {
+    let mut hash = Mix::default();
+    spot(place).hash(&mut hash);
+    hash.finish()
+}
+
 /// What has to go from the table of jumps before it is used again.
 enum Stale {
     All,
@@ -317,7 +293,7 @@ pub(crate) struct Upper {
     _arena: Arc<Arena>,
     glue: Glue,
     workshop: Workshop,
-    regions: Map<u32, State>,
+    regions: Map<u32, Box<State>>,
     next_region: u32,
     /// By number; no number is used twice, because blocks of the interpreter may still name it.
     entries: Map<u32, Entry>,
@@ -352,8 +328,10 @@ pub(crate) struct Upper {
     segments: Vec<(usize, Vec<u32>)>,
     counters: Counters,
     map: Option<std::fs::File>,
-    /// Quick code.
-    space: Space,
+    /// Quick code of the supervisor, which stays where it is, and of user programs, which come and go.
+    spaces: [Space; 2],
+    /// How many segments they may take together.
+    quick_segments: usize,
     /// Entries that the interpreter has not heard of, and with 0 other blocks.
     fresh: Vec<(Place, u32)>,
     /// Code on disk, and what is to go there.
@@ -373,6 +351,7 @@ pub(crate) struct Upper {
 impl Upper {
     fn new(settings: &Settings) -> Result<Upper, StartError> {
         let arena = Arc::new(Arena::new((settings.memory / 2).max(4 << 20))?);
+        let quick = (settings.memory / 2).max(2 << 20);
         let mut compiler = Compiler::new(arena.clone(), settings.dump.clone())?;
         let glue = compiler.glue()?;
         let several = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
@@ -450,7 +429,11 @@ impl Upper {
             segments: Vec::new(),
             counters: Counters::default(),
             map,
-            space: Space::new((settings.memory / 2).max(2 << 20))?,
+            spaces: [
+                Space::new(quick, SYSTEM_CODE.min(quick / 8 * 5))?,
+                Space::new(quick, USER_CODE.min(quick / 8 * 3))?,
+            ],
+            quick_segments: quick / SEGMENT,
             fresh: Vec::new(),
             cache: kept,
             waiting: VecDeque::new(),
@@ -655,7 +638,7 @@ impl Upper {
         let (numbers, incoming) = (Vec::new(), Vec::new());
         let (_ops, unit, shape) = (Box::default(), Some(unit), None);
         let state = State { place, size: (0, 0), pages, bytes, unit, shape, _ops, slots, numbers, incoming };
-        self.regions.insert(id, state);
+        self.regions.insert(id, Box::new(state));
         self.workshop.send(Work::Translate(id, to_do));
     }
 
@@ -679,7 +662,8 @@ impl Upper {
         });
         let code = std::mem::take(&mut piece.code);
         let bytes = code.len() as u64;
-        let Some(id) = self.place_piece(&region.place, Arc::new(piece), 0, code, &region.pages, ops, memory) else {
+        let Some(id) = self.place_piece(&region.place, Arc::new(piece), 0, code, &region.pages, ops, None, memory)
+        else {
             self.counters.failed += 1;
             return;
         };
@@ -699,8 +683,9 @@ impl Upper {
         }
     }
 
-    /// Puts quick code into memory, for guest code that is `by` bytes behind where the piece was made for; the number of
-    /// the region. It is entered at `asked`, and where there is no other code yet.
+    /// Puts quick code into memory, `over` that of a region that was dropped if there is one, for guest code that is `by`
+    /// bytes behind where the piece was made for; the number of the region. It is entered at `asked`, and where there
+    /// is no other code yet.
     #[allow(clippy::too_many_arguments, reason = "all of one region")]
     fn place_piece(
         &mut self,
@@ -710,6 +695,7 @@ impl Upper {
         mut code: Vec<u8>,
         pages: &[Page],
         ops: Box<[Op]>,
+        over: Option<(usize, u32)>,
         memory: &mut GuestMemory,
     ) -> Option<u32> {
         let ip = u64::from(piece.ip.wrapping_add(by));
@@ -728,14 +714,23 @@ impl Upper {
             };
             code[fixup.at as usize..][..8].copy_from_slice(&(address as u64).to_le_bytes());
         }
-        let (at, segment, dropped) = self.space.place(&code)?;
+        // What the other does not take.
+        let most = self.quick_segments.saturating_sub(self.spaces[usize::from(!user)].segments());
+        let space = &mut self.spaces[usize::from(user)];
+        let (at, dropped) = match over {
+            Some((at, old)) => {
+                space.replace(at, &code, old, id);
+                (at, Vec::new())
+            }
+            None => space.place(&code, id, name(place), most)?,
+        };
         for id in dropped {
-            if self.regions.contains_key(&id) {
+            if let Some(region) = self.regions.get(&id) {
+                self.spaces[usize::from(user)].note_dropped(name(&region.place));
                 self.counters.evicted += 1;
                 self.kill(id);
             }
         }
-        self.space.segments[segment].push(id);
         if let Some(dump) = &self.dump {
             dump.write_quick(place, pages, &piece.ranges, memory, (at, &code));
         }
@@ -768,7 +763,7 @@ impl Upper {
         let size = (piece.instructions, code.len() as u32);
         let shape = Some(Shape { piece, by, at });
         let state = State { place: *place, size, pages, bytes, unit: None, shape, _ops: ops, slots, numbers, incoming };
-        self.regions.insert(id, state);
+        self.regions.insert(id, Box::new(state));
         Some(id)
     }
 
@@ -801,7 +796,8 @@ impl Upper {
             }
         };
         let found = cache.find(key, when == When::Hot, print, |piece, guest| {
-            if !piece.is_for(place, cpu.model) || when == When::Running && !self.space.has_place(piece.code.len()) {
+            let space = &self.spaces[usize::from(place.mode.has(Mode::USER))];
+            if !piece.is_for(place, cpu.model) || when == When::Running && !space.has_place(piece.code.len()) {
                 return None;
             }
             let pages: Vec<Page> = piece.pages.iter().map(|&linear| find(linear)).collect::<Option<_>>()?;
@@ -814,7 +810,7 @@ impl Upper {
         self.cache = Some(cache);
         let (mut piece, pages, ops) = found?;
         let code = std::mem::take(&mut piece.code);
-        let id = self.place_piece(place, Arc::new(piece), 0, code, &pages, ops, env.memory)?;
+        let id = self.place_piece(place, Arc::new(piece), 0, code, &pages, ops, None, env.memory)?;
         self.counters.loaded += 1;
         self.regions.get(&id)?.numbers.first().copied()
     }
@@ -822,7 +818,8 @@ impl Upper {
     /// Makes a region once more that was made of the same memory where that is mapped elsewhere, for `place`; whether
     /// there is one.
     fn twin(&mut self, place: &Place, cpu: &CpuState, env: &mut Env<'_>) -> Option<()> {
-        let state = self.regions.get(self.spots.get(&spot(place))?)?;
+        let id = *self.spots.get(&spot(place))?;
+        let state = self.regions.get(&id)?;
         let Shape { piece, by: old, at } = state.shape.as_ref()?;
         let is_here = |way: &&Way| {
             let page = state.pages.get(usize::from(way.page));
@@ -844,10 +841,24 @@ impl Upper {
             return None;
         }
         let ops = piece.decode(by, &pages, env.memory)?;
-        let mut code = self.space.arena.read(*at, state.size.1 as usize);
+        let space = &self.spaces[usize::from(place.mode.has(Mode::USER))];
+        let mut code = space.read(*at, state.size.1 as usize);
         piece.move_code(&mut code, by.wrapping_sub(*old));
         let piece = piece.clone();
-        self.place_piece(place, piece, by, code, &pages, ops, env.memory)?;
+        // What no process has come to for long gives its place up: most of those are no more.
+        let first = state.pages.first()?;
+        let cell = self.cells.get(&(first.linear, first.page, place.mode.has(Mode::USER)));
+        let is_old = cell.is_none_or(|cell| self.at.saturating_sub(cell.epoch) > LONG_AGO);
+        let over = is_old.then_some((*at, id));
+        if is_old {
+            self.kill(id);
+        }
+        let new = self.place_piece(place, piece, by, code, &pages, ops, over, env.memory)?;
+        if is_old {
+            for lasting in self.waiting.iter_mut().filter(|lasting| lasting.region == id) {
+                lasting.region = new;
+            }
+        }
         self.counters.twins += 1;
         Some(())
     }

@@ -137,3 +137,56 @@ fn what_comes_round_rarely_is_translated_in_the_end() {
         "hardly anything was translated: {counters:?}"
     );
 }
+
+/// A function over two pages that knows where it is, at each of these linear addresses 300 times, with paging.
+fn mapped(engine: &mut dyn Engine, addresses: &[u32]) -> CpuState {
+    // mov esi, 3000h; next: mov edi, [esi]; add esi, 4; test edi, edi; jz done
+    // mov ecx, 300; again: call edi; dec ecx; jnz again; jmp next; done: hlt
+    let program = [
+        &[0xbe, 0, 0x30, 0, 0, 0x8b, 0x3e, 0x83, 0xc6, 4, 0x85, 0xff, 0x74, 0x0c][..],
+        &[0xb9, 0x2c, 1, 0, 0, 0xff, 0xd7, 0x49, 0x75, 0xfb, 0xeb, 0xeb, 0xf4],
+    ];
+    // 1FF0: call $+5; pop edx; add eax, edx; mov bl, 3; again: dec bl; jnz 2000h; jmp 2004h
+    let first = [0xe8, 0, 0, 0, 0, 0x5a, 0x01, 0xd0, 0xb3, 3, 0xfe, 0xcb, 0x75, 2, 0xeb, 4];
+    // 2000: add eax, ebx (or sub); jmp again; fld1; fstp st(0); ret
+    let second = |op: u8| [op, 0xd8, 0xeb, 0xf6, 0xd9, 0xe8, 0xdd, 0xd8, 0xc3];
+    let (mut cpu, mut memory) = machine(&program.concat());
+    memory.write(0x1ff0, &first);
+    memory.write(0x2000, &second(0x01));
+    memory.write(0x5000, &second(0x29));
+    for (n, address) in addresses.iter().enumerate() {
+        memory.write(0x3000 + 4 * n as u64, &address.to_le_bytes());
+    }
+    // One table for all of the gigabytes, but for one in which the second page is another.
+    const TABLES: [u32; 2] = [0x1_1000, 0x1_2000];
+    for (n, table) in TABLES.into_iter().enumerate() {
+        for page in 0..0x100 {
+            let to = if n == 1 && page == 2 { 0x5000 } else { page << 12 };
+            memory.write(u64::from(table + 4 * page), &(to | 3).to_le_bytes());
+        }
+    }
+    for (gigabyte, table) in [0, 0, 1, 0].into_iter().enumerate() {
+        memory.write(0x1_0000 + 0x400 * gigabyte as u64, &(TABLES[table] | 3).to_le_bytes());
+    }
+    cpu.cr3 = 0x1_0000;
+    cpu.cr0 |= cr0::PG;
+    cpu.update_mode();
+    halt(engine, &mut cpu, &mut memory);
+    cpu.lazy.settle();
+    cpu
+}
+
+#[test]
+fn code_is_made_once_for_memory_that_is_mapped_several_times() {
+    let all = [0x1ff0, 0x4000_1ff0, 0x1ff0, 0x8000_1ff0, 0xc000_1ff0, 0x8000_1ff0, 0x4000_1ff0];
+    let right = mapped(&mut Interpreter::new(), &all);
+    for threshold in [1, 20, 250] {
+        let mut translator = translator(threshold);
+        let registers = mapped(&mut translator, &all);
+        assert_eq!(registers, right, "translated after {threshold}");
+        let counters = translator.counters();
+        if cfg!(target_arch = "x86_64") {
+            assert!(counters.twins >= 2, "translated after {threshold}: {counters:?}");
+        }
+    }
+}
