@@ -14,6 +14,7 @@ use crate::piece::Piece;
 use cpu::Model;
 use cpu::hash::Map;
 use cpu::interpreter::tier::Place;
+use cpu::memory::GuestMemory;
 use rustix::fs::{self, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 use std::ffi::CString;
 use std::fs::File;
@@ -104,13 +105,17 @@ struct Writer {
     failed: bool,
 }
 
-/// What code for a place is found by.
-pub(crate) fn key(place: &Place, model: Model) -> u64 {
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&place.ip.to_le_bytes());
+/// What code for a place is found by, wherever its page is mapped; with the first bytes there, as many places have the
+/// same offset.
+pub(crate) fn key(place: &Place, model: Model, memory: &GuestMemory) -> u64 {
+    let mut bytes = [0; 17];
+    let code = &memory.page(place.page)[usize::from(place.offset)..];
+    let n = code.len().min(8);
+    bytes[..n].copy_from_slice(&code[..n]);
     bytes[8..12].copy_from_slice(&place.limit.to_le_bytes());
     bytes[12..14].copy_from_slice(&place.mode.0.to_le_bytes());
-    bytes[14] = model as u8;
+    bytes[14..16].copy_from_slice(&place.offset.to_le_bytes());
+    bytes[16] = model as u8;
     xxh3_64(&bytes)
 }
 /// By what the first bytes of guest code are told from others.

@@ -82,6 +82,8 @@ pub(crate) struct Piece {
 /// Most guest bytes in a piece of code; what is longer is damaged.
 const MAX_LENGTH: usize = 1 << 16;
 const NO_PAGE: u8 = 0xff;
+/// The number of the first page of what is kept in files.
+const HOME: u32 = 1 << 19;
 
 impl Piece {
     /// What was made of a region in flat code.
@@ -123,6 +125,24 @@ impl Piece {
             code: made.code,
         }
     }
+    /// The numbers of its pages when it begins `by` bytes, which are whole pages, behind where it was made for. `None`:
+    /// not in one piece.
+    fn numbers(&self, by: u32) -> Option<Vec<u32>> {
+        let old = i64::from(*self.pages.first()?);
+        let new = i64::from(self.ip.wrapping_add(by)) / PAGE as i64;
+        let one = |&page: &u32| u32::try_from(i64::from(page) - old + new).ok().filter(|&page| page < 1 << 20);
+        self.pages.iter().map(one).collect()
+    }
+    /// The same for guest code that begins in page [`HOME`]: what is made of the same code anywhere is the same there.
+    pub(crate) fn at_home(&self) -> Option<Piece> {
+        let by = HOME.wrapping_sub(*self.pages.first()?) * PAGE as u32;
+        let mut piece = Piece { ip: self.ip.wrapping_add(by), pages: self.numbers(by)?, ..self.clone() };
+        piece.entries.iter_mut().for_each(|way| way.ip = way.ip.wrapping_add(by));
+        piece.exits.iter_mut().for_each(|ip| *ip = ip.wrapping_add(by));
+        piece.ops.iter_mut().for_each(|(ip, _)| *ip = ip.wrapping_add(by));
+        self.move_code(&mut piece.code, by);
+        Some(piece)
+    }
     /// Where its pages are when it begins `by` bytes, which are whole pages, behind where it was made for: the first at
     /// `first`, the others as `find` says of their linear addresses. `None`: not there.
     pub(crate) fn pages(
@@ -131,13 +151,11 @@ impl Piece {
         first: HostPage,
         mut find: impl FnMut(u64) -> Option<HostPage>,
     ) -> Option<Vec<Page>> {
-        let old = i64::from(*self.pages.first()?);
-        let new = i64::from(self.ip.wrapping_add(by)) / PAGE as i64;
-        let one = |(n, &page): (usize, &u32)| {
-            let linear = u64::try_from(i64::from(page) - old + new).ok().filter(|&linear| linear < 1 << 20)?;
+        let one = |(n, page): (usize, u32)| {
+            let linear = u64::from(page);
             Some(Page { linear, page: if n == 0 { first } else { find(linear * PAGE)? } })
         };
-        self.pages.iter().enumerate().map(one).collect()
+        self.numbers(by)?.into_iter().enumerate().map(one).collect()
     }
     /// Its code for guest code that lies `by` bytes, which are whole pages, behind where `code` has it.
     pub(crate) fn move_code(&self, code: &mut [u8], by: u32) {
@@ -276,13 +294,13 @@ impl Piece {
             Piece { ip, mode, limit, model, instructions, pages, ranges, entries, exits, ops, fixups, ips, code };
         is_good.then_some((piece, guest))
     }
-    /// Whether it is for this place and model.
-    pub(crate) fn is_for(&self, place: &Place, model: Model) -> bool {
-        place.base == 0
-            && u64::from(self.ip) == place.ip
-            && self.mode == place.mode
-            && self.limit == place.limit
-            && self.model == model
+    /// How far behind where it was made for this place is; `None`: it is not for this place and model.
+    pub(crate) fn by(&self, place: &Place, model: Model) -> Option<u32> {
+        let is_for = place.base == 0
+            && self.limit == u32::MAX
+            && (self.mode, self.limit, self.model) == (place.mode, place.limit, model)
+            && self.ip % PAGE as u32 == u32::from(place.offset);
+        is_for.then_some((place.ip as u32).wrapping_sub(self.ip))
     }
     /// Whether the guest's code is still this.
     pub(crate) fn matches(&self, guest: &[u8], pages: &[Page], memory: &GuestMemory) -> bool {

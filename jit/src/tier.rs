@@ -60,7 +60,7 @@ impl Default for Settings {
         let dump = std::env::var_os("BEIGEBOX_JIT_DUMP");
         Settings {
             threshold: asked.unwrap_or(250),
-            memory: 64 << 20,
+            memory: 128 << 20,
             background: None,
             cache: None,
             dump: dump.map(|folder| DumpSettings { folder: folder.into(), address: None }),
@@ -260,6 +260,14 @@ pub(crate) fn page_of(
 
 fn spot(place: &Place) -> Spot {
     (place.page, place.offset, place.mode, place.limit)
+}
+
+/// The memory that is mapped at `linear`. Whether that is still so when code there is run is looked at then.
+fn mapped(linear: u64, cpu: &CpuState, memory: &GuestMemory) -> Option<HostPage> {
+    match memory.backing(mmu::look_up(cpu, memory, linear)?) {
+        Backing::Ram(page) | Backing::Rom(page) => Some(page),
+        Backing::Mmio => None,
+    }
 }
 
 /// What a region is known by after it was dropped.
@@ -654,7 +662,8 @@ impl Upper {
         };
         let ops = made.ops.iter().map(op).collect();
         let mut piece = Piece::new(region, cpu.model, made);
-        let record = self.cache.is_some().then(|| {
+        let home = self.cache.as_ref().and_then(|_| piece.at_home());
+        let record = home.map(|piece| {
             let guest = piece.guest(&region.pages, memory);
             let first = piece.ranges.first().map_or(0, |&(.., length)| length);
             let print = cache::print(&guest[..usize::from(first)]);
@@ -674,7 +683,7 @@ impl Upper {
         self.counters.translated += region.instructions as u64;
         self.counters.bytes += bytes;
         if let Some((print, first, record)) = record {
-            let key = cache::key(&region.place, cpu.model);
+            let key = cache::key(&region.place, cpu.model, memory);
             self.waiting_bytes += record.len();
             self.waiting.push_back(Lasting { region: id, at: self.now, key, print, first, record });
             while self.waiting_bytes > MAX_WAITING {
@@ -769,8 +778,9 @@ impl Upper {
 
     /// Looks for code of `place`, where the processor is, in the cache; the number of its entry.
     fn load(&mut self, place: &Place, when: When, cpu: &CpuState, env: &mut Env<'_>) -> Option<u32> {
-        let key = cache::key(place, cpu.model);
-        if !self.cache.as_ref()?.has(key) || !quick::takes(place.mode, place.base) || self.cells.len() >= MAX_CELLS {
+        let cache = self.cache.as_ref()?;
+        let key = cache::key(place, cpu.model, env.memory);
+        if !cache.has(key) || !quick::takes(place.mode, place.base) || self.cells.len() >= MAX_CELLS {
             return None;
         }
         if when == When::Running && !self.worlds.contains_key(&(place.mode, place.base, place.limit)) {
@@ -784,33 +794,24 @@ impl Upper {
         let memory = &*env.memory;
         let code = &memory.page(place.page)[usize::from(place.offset)..];
         let print = |n: usize| code.get(..n).map(cache::print);
-        let find = |linear: u32| {
-            let linear = u64::from(linear);
-            if linear == place.ip / PAGE {
-                return Some(Page { linear, page: place.page });
-            }
-            // Whether that is so when the code is run is looked at then.
-            match memory.backing(mmu::look_up(cpu, memory, linear * PAGE)?) {
-                Backing::Ram(page) | Backing::Rom(page) => Some(Page { linear, page }),
-                Backing::Mmio => None,
-            }
-        };
         let found = cache.find(key, when == When::Hot, print, |piece, guest| {
             let space = &self.spaces[usize::from(place.mode.has(Mode::USER))];
-            if !piece.is_for(place, cpu.model) || when == When::Running && !space.has_place(piece.code.len()) {
+            let by = piece.by(place, cpu.model)?;
+            if when == When::Running && !space.has_place(piece.code.len()) {
                 return None;
             }
-            let pages: Vec<Page> = piece.pages.iter().map(|&linear| find(linear)).collect::<Option<_>>()?;
+            let pages = piece.pages(by, place.page, |linear| mapped(linear, cpu, memory))?;
             if !piece.matches(guest, &pages, memory) {
                 return None;
             }
-            let ops = piece.decode(0, &pages, memory)?;
-            Some((piece, pages, ops))
+            let ops = piece.decode(by, &pages, memory)?;
+            Some((piece, by, pages, ops))
         });
         self.cache = Some(cache);
-        let (mut piece, pages, ops) = found?;
-        let code = std::mem::take(&mut piece.code);
-        let id = self.place_piece(place, Arc::new(piece), 0, code, &pages, ops, None, env.memory)?;
+        let (mut piece, by, pages, ops) = found?;
+        let mut code = std::mem::take(&mut piece.code);
+        piece.move_code(&mut code, by);
+        let id = self.place_piece(place, Arc::new(piece), by, code, &pages, ops, None, env.memory)?;
         self.counters.loaded += 1;
         self.regions.get(&id)?.numbers.first().copied()
     }
@@ -827,13 +828,7 @@ impl Upper {
         };
         let way = piece.entries.iter().find(is_here)?;
         let by = (place.ip as u32).wrapping_sub(way.ip);
-        let pages = piece.pages(by, state.place.page, |linear| {
-            match env.memory.backing(mmu::look_up(cpu, env.memory, linear)?) {
-                Backing::Ram(page) | Backing::Rom(page) => Some(page),
-                Backing::Mmio => None,
-            }
-        })?;
-        // Whether it is mapped so when the code is run is looked at then.
+        let pages = piece.pages(by, state.place.page, |linear| mapped(linear, cpu, env.memory))?;
         if place.base != 0
             || place.limit != u32::MAX
             || pages.iter().zip(&state.pages).any(|(new, old)| new.page != old.page)

@@ -190,3 +190,25 @@ fn code_is_made_once_for_memory_that_is_mapped_several_times() {
         }
     }
 }
+
+#[test]
+fn code_from_the_cache_is_for_other_addresses_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = jit::CacheSettings { folder: folder.path().join("code"), limit: 64 << 20 };
+    let settings = Settings { background: Some(false), cache: Some(cache), ..Settings::default() };
+    let all: [&[u32]; 4] = [&[0x1ff0], &[0xc000_1ff0, 0x1ff0], &[0x8000_1ff0], &[0x8000_1ff0, 0x4000_1ff0]];
+    for (n, addresses) in all.into_iter().enumerate() {
+        let right = mapped(&mut Interpreter::new(), addresses);
+        let mut translator = Translator::new(&settings).unwrap();
+        assert!(translator.cache_error().is_none());
+        assert_eq!(mapped(&mut translator, addresses), right, "{addresses:x?}");
+        let counters = translator.counters();
+        // Nearly all is there, but what is different: the function where its second page is another.
+        let mut cold = self::translator(250);
+        mapped(&mut cold, addresses);
+        if cfg!(all(target_arch = "x86_64", target_os = "linux")) && n > 0 {
+            let fewer = counters.regions < cold.counters().regions + u64::from(n == 2);
+            assert!(fewer && counters.loaded > 0, "{addresses:x?}: {counters:?}, not {:?}", cold.counters());
+        }
+    }
+}

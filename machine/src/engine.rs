@@ -34,7 +34,7 @@ pub struct JitSettings {
     /// Instructions that a piece of code must have run before it is translated; 1 translates
     /// everything at once. `None`: as many as have proved right.
     pub threshold: Option<u32>,
-    /// Bytes of memory for translated code; `None`: 64 MiB.
+    /// Bytes of memory for translated code; `None`: 128 MiB.
     pub memory: Option<u64>,
     /// Where translated code is kept for the next run of the same guest; `None`: nowhere.
     pub cache: Option<JitCache>,

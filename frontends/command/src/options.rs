@@ -197,7 +197,7 @@ pub(crate) struct Run {
     /// Instructions that code must have run before it is translated; 1 translates everything.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Machine")]
     pub(crate) jit_threshold: Option<u32>,
-    /// Memory for translated code; 64M unless said.
+    /// Memory for translated code; 128M unless said.
     #[arg(long, value_name = "SIZE", value_parser = values::memory, help_heading = "Machine")]
     pub(crate) jit_memory: Option<u64>,
     /// Where translated code is kept, so that the same guest starts hot the next time: a folder of your own, `on` for
