@@ -28,6 +28,7 @@ use cpu::{Bus, Model};
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use std::collections::VecDeque;
 use std::hash::{Hash as _, Hasher as _};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -158,12 +159,12 @@ struct Entry {
     /// Its number in the region.
     index: u64,
     place: Place,
-    world: u64,
+    world: u32,
     code: usize,
     /// The validity word of its page, and of the page that its first block runs over into.
     cell: usize,
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for quick code"))]
-    second: Option<usize>,
+    second: Option<NonZeroUsize>,
 }
 
 struct State {
@@ -171,8 +172,6 @@ struct State {
     /// Guest instructions, and bytes of host code.
     size: (u32, u32),
     pages: Box<[Page]>,
-    /// Code bytes: page, offset, length.
-    bytes: Box<[(HostPage, u16, u16)]>,
     /// What it is made of, if it is the code generator's.
     unit: Option<Arc<Unit>>,
     /// Quick code as it can lie anywhere, but for the code itself.
@@ -184,6 +183,18 @@ struct State {
     numbers: Vec<u32>,
     /// Exits of regions that are linked to it.
     incoming: Vec<(u32, u32)>,
+}
+
+/// Code bytes: page, offset, length.
+type Bytes = (HostPage, u16, u16);
+
+impl State {
+    /// The guest code of which it is made.
+    fn bytes(&self) -> impl Iterator<Item = Bytes> {
+        let range = |&(page, offset, length): &(u8, u16, u16)| (self.pages[usize::from(page)].page, offset, length);
+        let quick = self.shape.iter().flat_map(|shape| &shape.piece.ranges).map(range);
+        quick.chain(self.unit.iter().flat_map(|unit| unit.region.bytes.iter().copied()))
+    }
 }
 
 /// What quick code was made of.
@@ -215,7 +226,7 @@ const LASTING: u64 = 20_000_000;
 const LONG_AGO: u64 = 16;
 /// Room that quick code of the supervisor and of user programs takes before there is need of more.
 const SYSTEM_CODE: usize = 10 << 20;
-const USER_CODE: usize = 6 << 20;
+const USER_CODE: usize = 5 << 20;
 /// Bytes that may wait for that.
 const MAX_WAITING: usize = 8 << 20;
 
@@ -462,11 +473,12 @@ impl Upper {
                 return None;
             };
             let offset = (linear % PAGE) as u16;
-            let is_in = |&(p, first, n): &(HostPage, u16, u16)| p == page && offset.wrapping_sub(first) < n;
+            let is_in = |(p, first, n): Bytes| p == page && offset.wrapping_sub(first) < n;
             let here = Page { linear: linear / PAGE, page };
-            let region = self.pages.get(&page)?.iter().rev().filter_map(|id| self.regions.get(id)).find(|state| {
-                !state.numbers.is_empty() && state.pages.contains(&here) && state.bytes.iter().any(is_in)
-            })?;
+            let region =
+                self.pages.get(&page)?.iter().rev().filter_map(|id| self.regions.get(id)).find(|state| {
+                    !state.numbers.is_empty() && state.pages.contains(&here) && state.bytes().any(is_in)
+                })?;
             let address = region.place.ip.wrapping_add(region.place.base) & 0xffff_ffff;
             let (instructions, bytes) = region.size;
             Some(HotRegion { address, mode: region.place.mode, instructions, bytes, samples: 0 })
@@ -492,7 +504,7 @@ impl Upper {
             for entry in self.entries.values_mut() {
                 let next = self.worlds.len() as u64;
                 let p = &entry.place;
-                entry.world = *self.worlds.entry((p.mode, p.base, p.limit)).or_insert(next);
+                entry.world = *self.worlds.entry((p.mode, p.base, p.limit)).or_insert(next) as u32;
             }
             let next = self.worlds.len() as u64;
             return *self.worlds.entry((place.mode, place.base, place.limit)).or_insert(next);
@@ -549,10 +561,10 @@ impl Upper {
             }
         };
         let entry = self.entries.get(&number)?;
-        let (code, index, world, cell) = (entry.code, entry.index, entry.world, entry.cell);
+        let (code, index, world, cell) = (entry.code, entry.index, u64::from(entry.world), entry.cell);
         if let Some(second) = entry.second {
             // SAFETY: cells live as long as the entries that name them.
-            let second = unsafe { &mut *(second as *mut Cell) };
+            let second = unsafe { &mut *(second.get() as *mut Cell) };
             if page_of(second.linear * PAGE, user, is_unsure, boundary, core) != Some(second.page) {
                 return None;
             }
@@ -572,8 +584,8 @@ impl Upper {
     /// Drops a region: nothing leads to it any more.
     fn kill(&mut self, id: u32) {
         let Some(state) = self.regions.remove(&id) else { return };
-        for (page, ..) in &state.bytes {
-            if let Some(list) = self.pages.get_mut(page) {
+        for (page, ..) in state.bytes() {
+            if let Some(list) = self.pages.get_mut(&page) {
                 list.retain(|&other| other != id);
             }
         }
@@ -612,8 +624,8 @@ impl Upper {
         slots
     }
     /// Watches the bytes of a region.
-    fn mark(&mut self, id: u32, bytes: &[(HostPage, u16, u16)], memory: &mut GuestMemory) {
-        for &(page, offset, length) in bytes {
+    fn mark(&mut self, id: u32, bytes: impl Iterator<Item = Bytes>, memory: &mut GuestMemory) {
+        for (page, offset, length) in bytes {
             memory.mark_code(page, u64::from(offset), u64::from(length));
             let list = self.pages.entry(page).or_default();
             if list.last() != Some(&id) {
@@ -638,14 +650,14 @@ impl Upper {
             self.touch(first, user);
         }
         let ops = region.blocks.iter().map(|b| b.steps.iter().map(|s| Op::new(s.insn, s.later)).collect()).collect();
-        self.mark(id, &region.bytes, memory);
+        self.mark(id, region.bytes.iter().copied(), memory);
         self.wanted.insert(region.place, id);
-        let (place, pages, bytes) = (region.place, region.pages.clone().into(), region.bytes.clone().into());
+        let (place, pages) = (region.place, region.pages.clone().into());
         let unit = Arc::new(Unit { region, ops, slots: addresses, cells, pool: cx::Pool::default() });
         let to_do = unit.clone();
         let (numbers, incoming) = (Vec::new(), Vec::new());
         let (_ops, unit, shape) = (Box::default(), Some(unit), None);
-        let state = State { place, size: (0, 0), pages, bytes, unit, shape, _ops, slots, numbers, incoming };
+        let state = State { place, size: (0, 0), pages, unit, shape, _ops, slots, numbers, incoming };
         self.regions.insert(id, Box::new(state));
         self.workshop.send(Work::Translate(id, to_do));
     }
@@ -744,10 +756,9 @@ impl Upper {
             dump.write_quick(place, pages, &piece.ranges, memory, (at, &code));
         }
         let range = |&(page, offset, length): &(u8, u16, u16)| (pages[usize::from(page)].page, offset, length);
-        let bytes: Box<[_]> = piece.ranges.iter().map(range).collect();
-        self.mark(id, &bytes, memory);
+        self.mark(id, piece.ranges.iter().map(range), memory);
         self.note_code(place, at, code.len());
-        let world = self.world(place);
+        let world = self.world(place) as u32;
         let mut numbers = Vec::new();
         for way in &piece.entries {
             let page = pages[usize::from(way.page)];
@@ -756,7 +767,7 @@ impl Upper {
             if place != *asked && self.places.contains_key(&place) {
                 continue;
             }
-            let second = way.second.map(|page| cells[usize::from(page)]);
+            let second = way.second.and_then(|page| NonZeroUsize::new(cells[usize::from(page)]));
             let cell = cells[usize::from(way.page)];
             let index = (at + way.quick as usize) as u64;
             let entry = Entry { region: id, index, place, world, code: at + way.code as usize, cell, second };
@@ -771,7 +782,7 @@ impl Upper {
         let (pages, incoming) = (pages.into(), Vec::new());
         let size = (piece.instructions, code.len() as u32);
         let shape = Some(Shape { piece, by, at });
-        let state = State { place: *place, size, pages, bytes, unit: None, shape, _ops: ops, slots, numbers, incoming };
+        let state = State { place: *place, size, pages, unit: None, shape, _ops: ops, slots, numbers, incoming };
         self.regions.insert(id, Box::new(state));
         Some(id)
     }
@@ -779,6 +790,10 @@ impl Upper {
     /// Looks for code of `place`, where the processor is, in the cache; the number of its entry.
     fn load(&mut self, place: &Place, when: When, cpu: &CpuState, env: &mut Env<'_>) -> Option<u32> {
         let cache = self.cache.as_ref()?;
+        // Most of what a process comes to is run once.
+        if place.mode.has(Mode::USER) && when != When::Hot {
+            return None;
+        }
         let key = cache::key(place, cpu.model, env.memory);
         if !cache.has(key) || !quick::takes(place.mode, place.base) || self.cells.len() >= MAX_CELLS {
             return None;
@@ -919,7 +934,7 @@ impl Upper {
         self.counters.translated += unit.region.instructions as u64;
         self.counters.bytes += ready.bytes as u64;
         self.note_code(&unit.region.place, code.first().map_or(0, |c| c.0), ready.bytes);
-        let world = self.world(&unit.region.place);
+        let world = self.world(&unit.region.place) as u32;
         self.wanted.remove(&unit.region.place);
         let mut numbers = Vec::new();
         for (index, &block) in unit.region.entries.iter().enumerate() {
@@ -930,7 +945,7 @@ impl Upper {
             let linear = (place.ip.wrapping_add(place.base) & 0xffff_ffff) / PAGE;
             let cell = self.cell(linear, place.page, place.mode.has(Mode::USER));
             let (code, index) = code[index];
-            let second = unit.region.blocks[block].second.map(|page| unit.cells[page]);
+            let second = unit.region.blocks[block].second.and_then(|page| NonZeroUsize::new(unit.cells[page]));
             let entry = Entry { region: ready.id, index, place, world, code, cell, second };
             let number = self.next_entry;
             self.next_entry += 1;
@@ -952,7 +967,7 @@ impl Upper {
         let (place, code, index, to) = (entry.place, entry.code, entry.index, entry.region);
         let Some(from) = self.regions.get(&region) else { return };
         let slot = &from.slots[exit as usize];
-        if slot.ip != place.ip || world != entry.world || slot.code != self.glue.unlinked as u64 {
+        if slot.ip != place.ip || world != u64::from(entry.world) || slot.code != self.glue.unlinked as u64 {
             return;
         }
         let linear = (place.ip.wrapping_add(place.base) & 0xffff_ffff) / PAGE;
@@ -1062,7 +1077,8 @@ impl Tier for Upper {
             self.link(number);
         }
         let Some(entry) = self.entries.get(&number) else { return Native::None };
-        let (code, index, world, ip, cell) = (entry.code, entry.index, entry.world, entry.place.ip, entry.cell);
+        let (code, index, world, ip, cell) =
+            (entry.code, entry.index, u64::from(entry.world), entry.place.ip, entry.cell);
         let words = &mut env.tlb.tables().engine;
         match &mut self.stale {
             Stale::All => {
@@ -1169,11 +1185,10 @@ impl Tier for Upper {
         let mut kept = Vec::with_capacity(list.len());
         for id in list {
             let Some(state) = self.regions.get(&id) else { continue };
-            let mut parts = state.bytes.iter().filter(|(p, ..)| *p == page);
-            let hit = |(_, first, n): &(HostPage, u16, u16)| {
-                u32::from(*first) < offset + length && offset < u32::from(*first) + u32::from(*n)
-            };
-            if parts.clone().any(hit) {
+            let parts = || state.bytes().filter(|(p, ..)| *p == page);
+            let hit =
+                |(_, first, n): Bytes| u32::from(first) < offset + length && offset < u32::from(first) + u32::from(n);
+            if parts().any(hit) {
                 self.counters.invalidated += 1;
                 self.kill(id);
                 let trouble = self.trouble.entry(page).or_default();
@@ -1181,8 +1196,8 @@ impl Tier for Upper {
                 trouble.until = self.now.wrapping_add(100_000 << trouble.kills.min(14));
             } else {
                 kept.push(id);
-                for (_, first, n) in parts.by_ref() {
-                    memory.mark_code(page, u64::from(*first), u64::from(*n));
+                for (_, first, n) in parts() {
+                    memory.mark_code(page, u64::from(first), u64::from(n));
                 }
             }
         }
@@ -1197,8 +1212,8 @@ impl Upper {
     fn is_hit(&self, write: CodeWrite) -> bool {
         let CodeWrite { page, offset, length } = write;
         let list = self.pages.get(&page).into_iter().flatten();
-        list.filter_map(|id| self.regions.get(id)).flat_map(|state| state.bytes.iter()).any(|(p, first, n)| {
-            *p == page && u32::from(*first) < offset + length && offset < u32::from(*first) + u32::from(*n)
+        list.filter_map(|id| self.regions.get(id)).flat_map(|state| state.bytes()).any(|(p, first, n)| {
+            p == page && u32::from(first) < offset + length && offset < u32::from(first) + u32::from(n)
         })
     }
     fn forget_all(&mut self) {

@@ -245,6 +245,30 @@ impl Drop for Chain {
     }
 }
 
+/// Memory of chains that are no more, by their lengths.
+#[derive(Default)]
+pub(super) struct Spare(Vec<Vec<Chain>>);
+
+impl Spare {
+    /// Most chains of a length that are kept.
+    const MOST: usize = 32;
+
+    /// Nothing leads to this chain any more.
+    pub(super) fn put(&mut self, chain: Chain) {
+        let length = chain.ops.len();
+        if length >= self.0.len() {
+            self.0.resize_with(length + 1, Vec::new);
+        }
+        let list = &mut self.0[length];
+        if list.len() < Spare::MOST {
+            list.push(chain);
+        }
+    }
+    fn take(&mut self, length: usize) -> Option<Chain> {
+        self.0.get_mut(length)?.pop()
+    }
+}
+
 fn leak<T: ?Sized>(b: Box<T>) -> NonNull<T> {
     NonNull::from(Box::leak(b))
 }
@@ -252,10 +276,11 @@ fn leak<T: ?Sized>(b: Box<T>) -> NonNull<T> {
 impl Chain {
     /// The instructions of a block in order, none of them but the last ending it. `crosses` says
     /// that they lie in two pages. An empty block is none.
-    pub fn new(block: &[Lowered], crosses: bool) -> Option<Chain> {
+    pub(super) fn new(block: &[Lowered], crosses: bool, spare: &mut Spare) -> Option<Chain> {
         let start = block.first()?.insn.ip;
         let (last, length) = (block.last()?, block.len());
-        let (chain, links, cold, ops) = Chain::empty(length + 1);
+        let chain = spare.take(length + 1).unwrap_or_else(|| Chain::empty(length + 1));
+        let (links, cold, ops) = (chain.links, chain.cold.cast::<Cold>(), chain.ops.cast::<Op>());
         let void = Link::void(if crosses { NOWHERE } else { start });
         // SAFETY: the three lead to memory for so many values, of which none is read before it is written.
         unsafe {
@@ -289,21 +314,19 @@ impl Chain {
         let Ok((layout, ops)) = layout.extend(ops) else { unreachable!("as above") };
         (layout, cold, ops)
     }
-    /// A chain of so many operations, with nothing written in its memory yet, and where its parts begin.
-    fn empty(operations: usize) -> (Chain, NonNull<Links>, NonNull<Cold>, NonNull<Op>) {
+    /// A chain of so many operations, with nothing written in its memory yet.
+    fn empty(operations: usize) -> Chain {
         let (layout, cold, ops) = Chain::layout(operations);
         // SAFETY: the layout is not empty, and the parts begin inside it.
         let (start, cold, ops) = unsafe {
             let Some(start) = NonNull::new(alloc(layout)) else { handle_alloc_error(layout) };
             (start, start.add(cold).cast::<Cold>(), start.add(ops).cast::<Op>())
         };
-        let links = start.cast();
-        let chain = Chain {
-            links,
+        Chain {
+            links: start.cast(),
             cold: NonNull::slice_from_raw_parts(cold, operations),
             ops: NonNull::slice_from_raw_parts(ops, operations),
-        };
-        (chain, links, cold, ops)
+        }
     }
     /// Runs one instruction alone, without making a block of it. `env.ways` must be in the context
     /// [`ALONE`].

@@ -21,19 +21,19 @@ use crate::tlb::Tlb;
 use crate::watch::{Watch, WatchHit};
 use embers::Embers;
 pub use handlers::Ways;
-use handlers::{Chain, FUEL, Target, run_chains};
+use handlers::{Chain, FUEL, Spare, Target, run_chains};
 use tier::{Alone, Boundary, Native, Place, Tier};
 
 /// Most operations in a block; bounds the depth of the handler chain.
 const MAX_BLOCK: usize = 64;
 /// Chains of dropped blocks kept before all links are given up.
-const MAX_RETIRED: usize = 2048;
+const MAX_RETIRED: usize = 1024;
 /// Entries of the table of contexts.
 const CONTEXTS: usize = 64;
 /// Blocks kept before the oldest are dropped. One is about a kilobyte.
 const MAX_BLOCKS: usize = 28 << 10;
 /// The same below a tier that has what is hot.
-const MAX_COLD: usize = 11 << 10;
+const MAX_COLD: usize = 9 << 10;
 /// Ticks for which a block has run that is not kept for them.
 const HARDLY: u32 = 16;
 
@@ -151,6 +151,7 @@ pub struct Interpreter {
     is_short: bool,
     /// Chains of dropped blocks that links may still lead to.
     retired: Vec<Chain>,
+    spare: Spare,
     /// For decoding, to keep the allocation.
     scratch: Vec<Lowered>,
     seen_map: u64,
@@ -205,6 +206,7 @@ impl Interpreter {
             epoch: 1,
             is_short: false,
             retired: Vec::new(),
+            spare: Spare::default(),
             scratch: Vec::new(),
             seen_map: 0,
             seen_writes: 0,
@@ -309,7 +311,9 @@ impl Interpreter {
         if self.retired.len() >= MAX_RETIRED {
             // Nothing leads to them any more in a new epoch.
             self.epoch += 1;
-            self.retired.clear();
+            for chain in self.retired.drain(..) {
+                self.spare.put(chain);
+            }
         }
         true
     }
@@ -323,6 +327,7 @@ impl Interpreter {
             list.retain(|part| part.is_live(&self.blocks, page));
             list.sort_unstable_by_key(|part| (part.index, part.first));
             list.dedup_by_key(|part| (part.index, part.first));
+            list.shrink_to(2 * list.len() + 4);
             list.reserve(list.len() + 4);
         }
         list.push(part);
@@ -543,7 +548,7 @@ impl Interpreter {
             core.env.memory.mark_code(second, 0, beyond);
         }
         let bytes = [here as u16, beyond as u16];
-        let mut chain = Chain::new(&ops, second.is_some());
+        let mut chain = Chain::new(&ops, second.is_some(), &mut self.spare);
         self.scratch = ops;
         if T::ACTIVE
             && let Some(chain) = &mut chain
