@@ -195,6 +195,15 @@ impl State {
         let quick = self.shape.iter().flat_map(|shape| &shape.piece.ranges).map(range);
         quick.chain(self.unit.iter().flat_map(|unit| unit.region.bytes.iter().copied()))
     }
+    /// Whether some of that was overwritten.
+    fn holds(&self, write: CodeWrite) -> bool {
+        let CodeWrite { page, offset, length } = write;
+        let meets = |first: u16, n: u16| u32::from(first) < offset + length && offset < u32::from(first) + u32::from(n);
+        let quick = self.shape.as_ref().map_or(&[][..], |shape| &shape.piece.ranges);
+        let other = self.unit.as_ref().map_or(&[][..], |unit| &unit.region.bytes);
+        quick.iter().any(|&(n, first, length)| meets(first, length) && self.pages[usize::from(n)].page == page)
+            || other.iter().any(|&(p, first, length)| meets(first, length) && p == page)
+    }
 }
 
 /// What quick code was made of.
@@ -1177,7 +1186,7 @@ impl Tier for Upper {
         }
     }
     fn overwritten(&mut self, write: CodeWrite, marked: bool, memory: &mut GuestMemory) {
-        let CodeWrite { page, offset, length } = write;
+        let page = write.page;
         if marked && !self.is_hit(write) {
             return;
         }
@@ -1185,10 +1194,7 @@ impl Tier for Upper {
         let mut kept = Vec::with_capacity(list.len());
         for id in list {
             let Some(state) = self.regions.get(&id) else { continue };
-            let parts = || state.bytes().filter(|(p, ..)| *p == page);
-            let hit =
-                |(_, first, n): Bytes| u32::from(first) < offset + length && offset < u32::from(first) + u32::from(n);
-            if parts().any(hit) {
+            if state.holds(write) {
                 self.counters.invalidated += 1;
                 self.kill(id);
                 let trouble = self.trouble.entry(page).or_default();
@@ -1196,7 +1202,7 @@ impl Tier for Upper {
                 trouble.until = self.now.wrapping_add(100_000 << trouble.kills.min(14));
             } else {
                 kept.push(id);
-                for (_, first, n) in parts() {
+                for (_, first, n) in state.bytes().filter(|(p, ..)| *p == page) {
                     memory.mark_code(page, u64::from(first), u64::from(n));
                 }
             }
@@ -1210,11 +1216,8 @@ impl Tier for Upper {
 impl Upper {
     /// Whether a region holds some of what was overwritten.
     fn is_hit(&self, write: CodeWrite) -> bool {
-        let CodeWrite { page, offset, length } = write;
-        let list = self.pages.get(&page).into_iter().flatten();
-        list.filter_map(|id| self.regions.get(id)).flat_map(|state| state.bytes()).any(|(p, first, n)| {
-            p == page && u32::from(first) < offset + length && offset < u32::from(first) + u32::from(n)
-        })
+        let list = self.pages.get(&write.page).into_iter().flatten();
+        list.filter_map(|id| self.regions.get(id)).any(|state| state.holds(write))
     }
     fn forget_all(&mut self) {
         // It is not the code that was bad.
