@@ -150,6 +150,11 @@ fn blank(ip: u64) -> Insn {
     }
 }
 
+/// Whether it is one of the shifts and rotations (opcodes D0 and D1) whose operand 1 is none of their bytes.
+fn is_shift_by_one(code: Code) -> bool {
+    (Code::Rol_rm8_1 as usize..=Code::Sar_rm64_1 as usize).contains(&(code as usize))
+}
+
 /// What so many bytes do that are no instruction.
 fn fault(helper: crate::insn::Helper, ip: u64, bytes: usize) -> Lowered {
     let insn = Insn { helper, len: bytes as u8, next: ip.wrapping_add(bytes as u64), ..blank(ip) };
@@ -386,6 +391,7 @@ fn lower(instr: &Instruction, ip: u64, len: usize, mode: Mode, model: Model) -> 
                 if immediates == 0 {
                     insn.imm = instr.immediate(n);
                     insn.imm_size = match kind {
+                        _ if is_shift_by_one(instr.code()) => 0,
                         OpKind::Immediate8 => 1,
                         OpKind::Immediate16 => 2,
                         OpKind::Immediate32 => 4,

@@ -4,9 +4,10 @@
 
 use assembler::{Options, Source, assemble_files};
 use cpu::bus::{Bus, Cycle};
+use cpu::decode::{Decoded, decode};
 use cpu::flags::bits;
 use cpu::interpreter::Interpreter;
-use cpu::state::{Seg, Segment, Width, gpr};
+use cpu::state::{Mode, Seg, Segment, Width, gpr};
 use cpu::{CpuState, Engine, Exit, GuestMemory, Model};
 
 /// A board with nothing on it.
@@ -104,6 +105,70 @@ fn overwritten_operands_are_those_of_the_next_time() {
             assert!(counters.patched > 900 && counters.invalidated < 500, "{counters:?}");
         }
     }
+}
+
+/// The operand 1 of some shifts is no byte of theirs: the last one is that of the register, or of the address.
+#[test]
+fn shifts_by_one_have_no_immediate_to_overwrite() {
+    let text = "
+bits 16
+    mov cx, 20
+again:
+    xor byte [one + 1], 3
+one:
+    rol ax, 1
+    xor byte [two + 3], 0x10
+two:
+    ror word [0x2040], 1
+    loop again
+    hlt
+";
+    let start = || {
+        let (mut cpu, mut memory) = machine(text);
+        cpu.gpr.set(gpr::AX, 0x1234);
+        cpu.gpr.set(gpr::BX, 0x5679);
+        memory.write(0x2040, &[0x21, 0x43]);
+        memory.write(0x3040, &[0x65, 0x87]);
+        (cpu, memory)
+    };
+    let (mut alone, mut alone_memory) = start();
+    run(&mut Interpreter::new(), &mut alone, &mut alone_memory, 1);
+    assert_eq!((alone.gpr.get(gpr::AX), alone.gpr.get(gpr::BX)), (0xd048, 0xe559));
+    let (mut cpu, mut memory) = start();
+    run(&mut Interpreter::new(), &mut cpu, &mut memory, u64::MAX);
+    assert_eq!(cpu, alone);
+    assert_eq!(memory.block(memory.ram()), alone_memory.block(alone_memory.ram()));
+}
+
+/// Where an instruction says that its last bytes are its immediate, they are.
+#[test]
+fn immediates_are_where_they_are_said_to_be() {
+    let mut x = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut with = 0;
+    for n in 0..400_000 {
+        let mut bytes = [0; 15];
+        for byte in &mut bytes {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            *byte = (x >> 24) as u8;
+        }
+        if n % 4 == 0 {
+            bytes[0] = 0xc0 | bytes[0] & 0x1f;
+        }
+        let mode = if n % 2 == 0 { Mode(0) } else { Mode(Mode::CODE32 | Mode::STACK32 | Mode::PROTECTED) };
+        let Decoded::Insn(lowered) = decode(&bytes, 0x1000, mode, Model::PentiumM) else { continue };
+        let (insn, size) = (lowered.insn, usize::from(lowered.insn.imm_size));
+        if size == 0 {
+            continue;
+        }
+        with += 1;
+        let end = usize::from(insn.len);
+        let mut last = [0; 8];
+        last[..size].copy_from_slice(&bytes[end - size..end]);
+        assert_eq!(insn.imm, u64::from_le_bytes(last), "{:02x?} {:?}", &bytes[..end], insn.code);
+    }
+    assert!(with > 20_000, "{with}");
 }
 
 /// An instruction that becomes another one is decoded anew.
