@@ -1,7 +1,7 @@
 //! Maps whose keys are few words: the standard hasher costs more than the look-up.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 /// A multiplicative hash. What a guest can do with keys that collide is to slow itself down.
 #[derive(Default)]
@@ -28,6 +28,14 @@ impl Hasher for Mix {
     fn write_usize(&mut self, v: usize) {
         self.write_u64(v as u64);
     }
+}
+
+/// The hash of a value.
+#[must_use]
+pub fn hash_of(value: &impl Hash) -> u64 {
+    let mut hash = Mix::default();
+    value.hash(&mut hash);
+    hash.finish()
 }
 
 /// A map that hashes so.

@@ -69,6 +69,11 @@ pub(crate) fn jump(ip: u64) -> usize {
     JUMP_TABLE + 32 * ((ip ^ ip >> JUMP_FOLD) as usize & (JUMPS - 1))
 }
 
+/// A mode and code segment in keys of the table: above the IP.
+pub(crate) fn tag(world: u32) -> u64 {
+    u64::from(world) << 32
+}
+
 pub(crate) const JUMP_BESIDE: usize = 32;
 const _: () = assert!(JUMP_TABLE.is_multiple_of(2 * JUMP_BESIDE));
 

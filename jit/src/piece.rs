@@ -5,7 +5,7 @@
 //! processor's model and the emulator itself.
 
 use crate::context::Op;
-use crate::region::{Page, Region};
+use crate::region::{Bytes, Page, Region};
 use cpu::Model;
 use cpu::decode::{Decoded, decode};
 use cpu::interpreter::tier::Place;
@@ -165,6 +165,10 @@ impl Piece {
             }
         }
     }
+    /// The guest code that it is made of, whose pages are these.
+    pub(crate) fn bytes(&self, pages: &[Page]) -> impl Iterator<Item = Bytes> {
+        self.ranges.iter().map(|&(page, offset, length)| (pages[usize::from(page)].page, offset, length))
+    }
     /// The operations of the code, whose pages are these, decoded again.
     pub(crate) fn decode(&self, by: u32, pages: &[Page], memory: &GuestMemory) -> Option<Box<[Op]>> {
         let find = |linear: u64| pages.iter().find(|page| page.linear == linear).map(|page| page.page);
@@ -192,9 +196,8 @@ impl Piece {
     /// The bytes of guest code as they are now.
     pub(crate) fn guest(&self, pages: &[Page], memory: &GuestMemory) -> Vec<u8> {
         let mut all = Vec::new();
-        for &(page, offset, length) in &self.ranges {
-            let (offset, length) = (usize::from(offset), usize::from(length));
-            all.extend_from_slice(&memory.page(pages[usize::from(page)].page)[offset..offset + length]);
+        for (page, offset, length) in self.bytes(pages) {
+            all.extend_from_slice(&memory.page(page)[usize::from(offset)..][..usize::from(length)]);
         }
         all
     }
@@ -340,16 +343,13 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
     use crate::quick;
+    use crate::region::tests::{Nobody, flat};
     use crate::region::{Known, explore};
-    use cpu::bus::Bus;
     use cpu::core::{Access, Core, Env};
     use cpu::interpreter::Ways;
     use cpu::memory::Backing;
-    use cpu::state::{Attributes, CpuState, Seg, Segment, cr0, cr4};
+    use cpu::state::cr4;
     use cpu::tlb::Tlb;
-
-    struct Nobody;
-    impl Bus for Nobody {}
 
     /// What is in the code at two places, which is likely to be translated: a page and a half of random instructions, of
     /// which a few kinds come more often.
@@ -397,13 +397,8 @@ mod tests {
         }
         let physical = ip & 0xf_ffff;
         memory.write(physical, code);
-        let mut cpu = CpuState::new(Model::PentiumM);
-        cpu.cr0 |= cr0::PE;
+        let mut cpu = flat();
         cpu.cr4 |= cr4::OSFXSR;
-        for seg in Seg::ALL {
-            let attributes = Attributes(if seg == Seg::Cs { 0xc9b } else { 0xc93 });
-            cpu.seg[seg as usize] = Segment::new(8, 0, u32::MAX, attributes, true);
-        }
         cpu.cpl = if user { 3 } else { 0 };
         cpu.update_mode();
         let (mut bus, mut tlb, mut ways) = (Nobody, Tlb::new(), Ways::default());

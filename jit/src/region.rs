@@ -84,6 +84,9 @@ pub(crate) struct Page {
     pub(crate) page: HostPage,
 }
 
+/// Code bytes: page, offset, length.
+pub(crate) type Bytes = (HostPage, u16, u16);
+
 /// A region as it is to be translated.
 pub(crate) struct Region {
     /// Where it begins.
@@ -95,8 +98,7 @@ pub(crate) struct Region {
     /// Targets of the exits.
     pub(crate) exits: Vec<u64>,
     pub(crate) pages: Vec<Page>,
-    /// Code bytes: page, offset, length.
-    pub(crate) bytes: Vec<(HostPage, u16, u16)>,
+    pub(crate) bytes: Vec<Bytes>,
     /// Number of instructions.
     pub(crate) instructions: usize,
     /// It is for the quick translator, and surveyed so.
@@ -600,7 +602,7 @@ fn settle(region: &mut Region) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use cpu::Model;
     use cpu::bus::Bus;
@@ -609,8 +611,20 @@ mod tests {
     use cpu::state::{Attributes, Seg, Segment, cr0};
     use cpu::tlb::Tlb;
 
-    struct Nobody;
+    pub(crate) struct Nobody;
     impl Bus for Nobody {}
+
+    /// A processor in flat 32-bit mode.
+    pub(crate) fn flat() -> CpuState {
+        let mut cpu = CpuState::new(Model::PentiumM);
+        cpu.cr0 |= cr0::PE;
+        for seg in Seg::ALL {
+            let attributes = Attributes(if seg == Seg::Cs { 0xc9b } else { 0xc93 });
+            cpu.seg[seg as usize] = Segment::new(8, 0, u32::MAX, attributes, true);
+        }
+        cpu.update_mode();
+        cpu
+    }
 
     #[test]
     fn a_loop_entered_in_its_middle_stays_whole() {
@@ -622,13 +636,7 @@ mod tests {
         memory.map(0, 1 << 20, ram, 0, false);
         memory.write(0x1000, &CODE);
         let Backing::Ram(page) = memory.backing(0x1000) else { panic!("no RAM") };
-        let mut cpu = CpuState::new(Model::PentiumM);
-        cpu.cr0 |= cr0::PE;
-        for seg in Seg::ALL {
-            let attributes = Attributes(if seg == Seg::Cs { 0xc9b } else { 0xc93 });
-            cpu.seg[seg as usize] = Segment::new(8, 0, u32::MAX, attributes, true);
-        }
-        cpu.update_mode();
+        let cpu = flat();
         let (mut bus, mut tlb, mut ways) = (Nobody, Tlb::new(), Ways::default());
         let mut env = Env::new(&mut memory, &mut bus, &mut tlb, &mut ways);
         // Where an interrupt returns to.

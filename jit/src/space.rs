@@ -33,6 +33,10 @@ impl Space {
         let dropped = vec![0; NAMES].into_boxed_slice();
         Ok(Space { arena, at: 0, used: 0, segments, wide, placed: 0, again: 0, dropped })
     }
+    /// Segments that it may take.
+    pub(crate) fn room(&self) -> usize {
+        self.segments.len()
+    }
     /// Segments that it takes.
     pub(crate) fn segments(&self) -> usize {
         self.wide

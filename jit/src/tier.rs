@@ -10,13 +10,13 @@ use crate::memory::{Arena, SEGMENT};
 use crate::piece::{Piece, Target, Way};
 use crate::profile::{HotRegion, Hottest, Profile};
 use crate::quick::{self, stubs};
-use crate::region::{Known, Page, Region, explore};
+use crate::region::{Bytes, Known, Page, Region, explore};
 use crate::space::Space;
 #[cfg(target_arch = "x86_64")]
 use cpu::core::{Access, Core};
 use cpu::core::{Env, INDIRECT, LEFT, Leave, SLOW};
 use cpu::engine::{Engine, Exit};
-use cpu::hash::{Map, Mix};
+use cpu::hash::{Map, hash_of};
 use cpu::interpreter::Interpreter;
 use cpu::interpreter::tier::{Boundary, Native, Place, Tier};
 use cpu::memory::{Backing, CodeWrite, GuestMemory, HostPage, PAGE};
@@ -27,7 +27,6 @@ use cpu::state::{CpuState, Mode};
 use cpu::{Bus, Model};
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use std::collections::VecDeque;
-use std::hash::{Hash as _, Hasher as _};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -185,14 +184,10 @@ struct State {
     incoming: Vec<(u32, u32)>,
 }
 
-/// Code bytes: page, offset, length.
-type Bytes = (HostPage, u16, u16);
-
 impl State {
     /// The guest code of which it is made.
     fn bytes(&self) -> impl Iterator<Item = Bytes> {
-        let range = |&(page, offset, length): &(u8, u16, u16)| (self.pages[usize::from(page)].page, offset, length);
-        let quick = self.shape.iter().flat_map(|shape| &shape.piece.ranges).map(range);
+        let quick = self.shape.iter().flat_map(|shape| shape.piece.bytes(&self.pages));
         quick.chain(self.unit.iter().flat_map(|unit| unit.region.bytes.iter().copied()))
     }
     /// Whether some of that was overwritten.
@@ -231,13 +226,13 @@ struct Lasting {
 
 /// How many ticks code must last to be kept on disk.
 const LASTING: u64 = 20_000_000;
+/// Bytes that may wait for that.
+const MAX_WAITING: usize = 8 << 20;
 /// So many changes of translations ago a page of code was entered last that is likely to be a process's that has ended.
 const LONG_AGO: u64 = 16;
 /// Room that quick code of the supervisor and of user programs takes before there is need of more.
 const SYSTEM_CODE: usize = 10 << 20;
 const USER_CODE: usize = 5 << 20;
-/// Bytes that may wait for that.
-const MAX_WAITING: usize = 8 << 20;
 
 /// Trouble with a page whose code keeps changing.
 #[derive(Clone, Copy, Default)]
@@ -292,9 +287,7 @@ fn mapped(linear: u64, cpu: &CpuState, memory: &GuestMemory) -> Option<HostPage>
 
 /// What a region is known by after it was dropped.
 fn name(place: &Place) -> u64 {
-    let mut hash = Mix::default();
-    spot(place).hash(&mut hash);
-    hash.finish()
+    hash_of(&spot(place))
 }
 
 /// What has to go from the table of jumps before it is used again.
@@ -337,10 +330,10 @@ pub(crate) struct Upper {
     pages: Map<HostPage, Vec<u32>>,
     /// In which epoch a page was last known to be mapped so: linear page, memory, user.
     cells: Map<(u64, HostPage, bool), Box<Cell>>,
-    worlds: Map<(Mode, u64, u32), u64>,
+    worlds: Map<(Mode, u64, u32), u32>,
     /// The one that was asked for last.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "for quick code"))]
-    last_world: Option<(Mode, u64, u32, u64)>,
+    last_world: Option<(Mode, u64, u32, u32)>,
     /// The epoch in which the interpreter entered code last.
     at: u64,
     /// About the present tick.
@@ -348,7 +341,7 @@ pub(crate) struct Upper {
     /// What has to go from the table of jumps.
     stale: Stale,
     /// The exit that was taken last, and the world in which it was.
-    pending: Option<(u32, u32, u64)>,
+    pending: Option<(u32, u32, u32)>,
     /// The last exit could not tell whether its target is still mapped.
     unsure: bool,
     trouble: Map<HostPage, Trouble>,
@@ -357,9 +350,8 @@ pub(crate) struct Upper {
     counters: Counters,
     map: Option<std::fs::File>,
     /// Quick code of the supervisor, which stays where it is, and of user programs, which come and go.
+    /// Each may take what the other does not.
     spaces: [Space; 2],
-    /// How many segments they may take together.
-    quick_segments: usize,
     /// Entries that the interpreter has not heard of, and with 0 other blocks.
     fresh: Vec<(Place, u32)>,
     /// Code on disk, and what is to go there.
@@ -380,6 +372,7 @@ impl Upper {
     fn new(settings: &Settings) -> Result<Upper, StartError> {
         let arena = Arc::new(Arena::new((settings.memory / 2).max(4 << 20))?);
         let quick = (settings.memory / 2).max(2 << 20);
+        let room = quick / SEGMENT * SEGMENT;
         let mut compiler = Compiler::new(arena.clone(), settings.dump.clone())?;
         let glue = compiler.glue()?;
         let several = std::thread::available_parallelism().is_ok_and(|n| n.get() > 1);
@@ -458,10 +451,9 @@ impl Upper {
             counters: Counters::default(),
             map,
             spaces: [
-                Space::new(quick, SYSTEM_CODE.min(quick / 8 * 5))?,
-                Space::new(quick, USER_CODE.min(quick / 8 * 3))?,
+                Space::new(room, SYSTEM_CODE.min(quick / 8 * 5))?,
+                Space::new(room, USER_CODE.min(quick / 8 * 3))?,
             ],
-            quick_segments: quick / SEGMENT,
             fresh: Vec::new(),
             cache: kept,
             waiting: VecDeque::new(),
@@ -497,33 +489,40 @@ impl Upper {
         }
     }
 
+    /// Where quick code of user programs or of the supervisor lies.
+    fn space(&self, user: bool) -> &Space {
+        &self.spaces[usize::from(user)]
+    }
+    fn space_mut(&mut self, user: bool) -> &mut Space {
+        &mut self.spaces[usize::from(user)]
+    }
     fn cell(&mut self, linear_page: u64, page: HostPage, user: bool) -> usize {
         let fresh = || Box::new(Cell { epoch: 0, linear: linear_page, page, user });
         let cell = self.cells.entry((linear_page, page, user)).or_insert_with(fresh);
         std::ptr::from_mut::<Cell>(cell) as usize
     }
-    fn world(&mut self, place: &Place) -> u64 {
-        let next = self.worlds.len() as u64;
-        let world = *self.worlds.entry((place.mode, place.base, place.limit)).or_insert(next);
+    fn world(&mut self, place: &Place) -> u32 {
+        fn number(worlds: &mut Map<(Mode, u64, u32), u32>, place: &Place) -> u32 {
+            let next = worlds.len() as u32;
+            *worlds.entry((place.mode, place.base, place.limit)).or_insert(next)
+        }
+        let world = number(&mut self.worlds, place);
         // More worlds than fit in a tag: they share numbers only after all jumps are forgotten.
         if world >= 255 {
             self.worlds.clear();
             self.last_world = None;
             self.stale = Stale::All;
             for entry in self.entries.values_mut() {
-                let next = self.worlds.len() as u64;
-                let p = &entry.place;
-                entry.world = *self.worlds.entry((p.mode, p.base, p.limit)).or_insert(next) as u32;
+                entry.world = number(&mut self.worlds, &entry.place);
             }
-            let next = self.worlds.len() as u64;
-            return *self.worlds.entry((place.mode, place.base, place.limit)).or_insert(next);
+            return number(&mut self.worlds, place);
         }
         world
     }
 
     /// The number of the mode and code segment of now, if there has been native code for them.
     #[cfg(target_arch = "x86_64")]
-    pub(crate) fn find_world(&mut self, cpu: &CpuState) -> Option<u64> {
+    pub(crate) fn find_world(&mut self, cpu: &CpuState) -> Option<u32> {
         let cs = cpu.segment(Seg::Cs);
         let (mode, base, limit) = (cpu.mode, cs.base, cs.limit);
         if let Some((m, b, l, world)) = self.last_world
@@ -570,7 +569,7 @@ impl Upper {
             }
         };
         let entry = self.entries.get(&number)?;
-        let (code, index, world, cell) = (entry.code, entry.index, u64::from(entry.world), entry.cell);
+        let (code, index, world, cell) = (entry.code, entry.index, entry.world, entry.cell);
         if let Some(second) = entry.second {
             // SAFETY: cells live as long as the entries that name them.
             let second = unsafe { &mut *(second.get() as *mut Cell) };
@@ -581,7 +580,7 @@ impl Upper {
         }
         // SAFETY: as above.
         unsafe { (*(cell as *mut Cell)).epoch = boundary.epoch() };
-        let jump = [world << 32 | ip, code as u64, index, cell as u64];
+        let jump = [cx::tag(world) | ip, code as u64, index, cell as u64];
         let at = cx::enter_jump(&mut core.env.tlb.tables().engine, ip, jump);
         if let Some((region, exit)) = exit {
             self.pending = Some((region, exit, world));
@@ -744,9 +743,9 @@ impl Upper {
             };
             code[fixup.at as usize..][..8].copy_from_slice(&(address as u64).to_le_bytes());
         }
-        // What the other does not take.
-        let most = self.quick_segments.saturating_sub(self.spaces[usize::from(!user)].segments());
-        let space = &mut self.spaces[usize::from(user)];
+        let others = self.space(!user).segments();
+        let space = self.space_mut(user);
+        let most = space.room().saturating_sub(others);
         let (at, dropped) = match over {
             Some((at, old)) => {
                 space.replace(at, &code, old, id);
@@ -756,7 +755,8 @@ impl Upper {
         };
         for id in dropped {
             if let Some(region) = self.regions.get(&id) {
-                self.spaces[usize::from(user)].note_dropped(name(&region.place));
+                let name = name(&region.place);
+                self.space_mut(user).note_dropped(name);
                 self.counters.evicted += 1;
                 self.kill(id);
             }
@@ -764,10 +764,9 @@ impl Upper {
         if let Some(dump) = &self.dump {
             dump.write_quick(place, pages, &piece.ranges, memory, (at, &code));
         }
-        let range = |&(page, offset, length): &(u8, u16, u16)| (pages[usize::from(page)].page, offset, length);
-        self.mark(id, piece.ranges.iter().map(range), memory);
+        self.mark(id, piece.bytes(pages), memory);
         self.note_code(place, at, code.len());
-        let world = self.world(place) as u32;
+        let world = self.world(place);
         let mut numbers = Vec::new();
         for way in &piece.entries {
             let page = pages[usize::from(way.page)];
@@ -799,8 +798,9 @@ impl Upper {
     /// Looks for code of `place`, where the processor is, in the cache; the number of its entry.
     fn load(&mut self, place: &Place, when: When, cpu: &CpuState, env: &mut Env<'_>) -> Option<u32> {
         let cache = self.cache.as_ref()?;
+        let user = place.mode.has(Mode::USER);
         // Most of what a process comes to is run once.
-        if place.mode.has(Mode::USER) && when != When::Hot {
+        if user && when != When::Hot {
             return None;
         }
         let key = cache::key(place, cpu.model, env.memory);
@@ -819,9 +819,8 @@ impl Upper {
         let code = &memory.page(place.page)[usize::from(place.offset)..];
         let print = |n: usize| code.get(..n).map(cache::print);
         let found = cache.find(key, when == When::Hot, print, |piece, guest| {
-            let space = &self.spaces[usize::from(place.mode.has(Mode::USER))];
             let by = piece.by(place, cpu.model)?;
-            if when == When::Running && !space.has_place(piece.code.len()) {
+            if when == When::Running && !self.space(user).has_place(piece.code.len()) {
                 return None;
             }
             let pages = piece.pages(by, place.page, |linear| mapped(linear, cpu, memory))?;
@@ -843,6 +842,10 @@ impl Upper {
     /// Makes a region once more that was made of the same memory where that is mapped elsewhere, for `place`; whether
     /// there is one.
     fn twin(&mut self, place: &Place, cpu: &CpuState, env: &mut Env<'_>) -> Option<()> {
+        if place.base != 0 || place.limit != u32::MAX {
+            return None;
+        }
+        let user = place.mode.has(Mode::USER);
         let id = *self.spots.get(&spot(place))?;
         let state = self.regions.get(&id)?;
         let Shape { piece, by: old, at } = state.shape.as_ref()?;
@@ -853,20 +856,16 @@ impl Upper {
         let way = piece.entries.iter().find(is_here)?;
         let by = (place.ip as u32).wrapping_sub(way.ip);
         let pages = piece.pages(by, state.place.page, |linear| mapped(linear, cpu, env.memory))?;
-        if place.base != 0
-            || place.limit != u32::MAX
-            || pages.iter().zip(&state.pages).any(|(new, old)| new.page != old.page)
-        {
+        if pages.iter().zip(&state.pages).any(|(new, old)| new.page != old.page) {
             return None;
         }
         let ops = piece.decode(by, &pages, env.memory)?;
-        let space = &self.spaces[usize::from(place.mode.has(Mode::USER))];
-        let mut code = space.read(*at, state.size.1 as usize);
+        let mut code = self.space(user).read(*at, state.size.1 as usize);
         piece.move_code(&mut code, by.wrapping_sub(*old));
         let piece = piece.clone();
         // What no process has come to for long gives its place up: most of those are no more.
         let first = state.pages.first()?;
-        let cell = self.cells.get(&(first.linear, first.page, place.mode.has(Mode::USER)));
+        let cell = self.cells.get(&(first.linear, first.page, user));
         let is_old = cell.is_none_or(|cell| self.at.saturating_sub(cell.epoch) > LONG_AGO);
         let over = is_old.then_some((*at, id));
         if is_old {
@@ -943,7 +942,7 @@ impl Upper {
         self.counters.translated += unit.region.instructions as u64;
         self.counters.bytes += ready.bytes as u64;
         self.note_code(&unit.region.place, code.first().map_or(0, |c| c.0), ready.bytes);
-        let world = self.world(&unit.region.place) as u32;
+        let world = self.world(&unit.region.place);
         self.wanted.remove(&unit.region.place);
         let mut numbers = Vec::new();
         for (index, &block) in unit.region.entries.iter().enumerate() {
@@ -976,7 +975,7 @@ impl Upper {
         let (place, code, index, to) = (entry.place, entry.code, entry.index, entry.region);
         let Some(from) = self.regions.get(&region) else { return };
         let slot = &from.slots[exit as usize];
-        if slot.ip != place.ip || world != u64::from(entry.world) || slot.code != self.glue.unlinked as u64 {
+        if slot.ip != place.ip || world != entry.world || slot.code != self.glue.unlinked as u64 {
             return;
         }
         let linear = (place.ip.wrapping_add(place.base) & 0xffff_ffff) / PAGE;
@@ -1086,8 +1085,7 @@ impl Tier for Upper {
             self.link(number);
         }
         let Some(entry) = self.entries.get(&number) else { return Native::None };
-        let (code, index, world, ip, cell) =
-            (entry.code, entry.index, u64::from(entry.world), entry.place.ip, entry.cell);
+        let (code, index, world, ip, cell) = (entry.code, entry.index, entry.world, entry.place.ip, entry.cell);
         let words = &mut env.tlb.tables().engine;
         match &mut self.stale {
             Stale::All => {
@@ -1107,7 +1105,7 @@ impl Tier for Upper {
             words[cx::UNLINKED / 8] = self.glue.unlinked as u64;
         }
         stubs::entered(words, env.memory);
-        let tag = world << 32;
+        let tag = cx::tag(world);
         words[cx::TAG / 8] = tag;
         words[cx::EPOCH / 8] = boundary.epoch();
         words[cx::EXIT / 8] = 0;
@@ -1163,7 +1161,7 @@ impl Tier for Upper {
                     // SAFETY: an exit of a region that was alive a moment ago, and nothing has
                     // been dropped since.
                     let slot = unsafe { &*exit };
-                    Some((slot.region, slot.exit, words[cx::TAG / 8] >> 32))
+                    Some((slot.region, slot.exit, (words[cx::TAG / 8] >> 32) as u32))
                 };
                 Native::Ran
             }

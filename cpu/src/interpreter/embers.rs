@@ -1,8 +1,7 @@
 //! What is remembered of blocks that were dropped because there were too many.
 
 use super::tier::Place;
-use crate::hash::Mix;
-use std::hash::{Hash, Hasher};
+use crate::hash::hash_of;
 
 /// Entries of the table.
 const ENTRIES: usize = 1 << 16;
@@ -18,9 +17,7 @@ pub(super) struct Embers {
 
 /// Which entry is that of the block at `place`, and the name that stands there if it is its own.
 fn find(place: &Place) -> (usize, u16) {
-    let mut hash = Mix::default();
-    place.hash(&mut hash);
-    let hash = hash.finish();
+    let hash = hash_of(place);
     // No place is called 0, which is what stands where nothing is remembered.
     (hash as usize % ENTRIES, (hash >> 48) as u16 | 1)
 }

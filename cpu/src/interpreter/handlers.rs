@@ -185,7 +185,7 @@ impl Default for Ways {
             Ok(jumps) => jumps,
             Err(_) => unreachable!("the length is that of the array"),
         };
-        let scrap = leak(Box::new(Link::void(NOWHERE)));
+        let scrap = NonNull::from(Box::leak(Box::new(Link::void(NOWHERE))));
         Ways { context: ALONE, inside: ALONE, floor: 0, exit: scrap, jumps, scrap }
     }
 }
@@ -267,10 +267,6 @@ impl Spare {
     fn take(&mut self, length: usize) -> Option<Chain> {
         self.0.get_mut(length)?.pop()
     }
-}
-
-fn leak<T: ?Sized>(b: Box<T>) -> NonNull<T> {
-    NonNull::from(Box::leak(b))
 }
 
 impl Chain {

@@ -535,7 +535,7 @@ unsafe extern "sysv64" fn goes_on(words: *mut u64) -> u64 {
         let Some(world) = (**words.add(cx::UPPER / 8).cast::<*mut Upper>()).find_world(cpu) else { return 0 };
         let boundary = &mut **words.add(cx::BOUNDARY / 8).cast::<*mut Boundary>();
         boundary.settle(env);
-        let (tag, epoch) = (world << 32, boundary.epoch());
+        let (tag, epoch) = (cx::tag(world), boundary.epoch());
         cpu.shadow = Shadow::None;
         if (tag, epoch) == (*words.add(cx::TAG / 8), *words.add(cx::EPOCH / 8)) {
             return 2;
